@@ -1,0 +1,65 @@
+"""rarefy: learned neural codecs for pictures, video, sound and 3D.
+
+`encode` and `decode` turn media into bytes and back, `open` reads a file on demand, `load` gives a codec as a torch module.
+Nothing here imports torch before it is needed.
+"""
+
+from typing import TYPE_CHECKING, Any
+
+from rarefy.errors import (
+    ChecksumError,
+    FormatError,
+    LimitError,
+    MediaError,
+    OptionError,
+    RarefyError,
+    TruncatedError,
+    UnsupportedError,
+    WeightsError,
+)
+
+if TYPE_CHECKING:
+    from rarefy.codecs.api import decode, encode, load, open
+    from rarefy.codecs.limits import Limits
+    from rarefy.codecs.media import Image
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "ChecksumError",
+    "FormatError",
+    "Image",
+    "LimitError",
+    "Limits",
+    "MediaError",
+    "OptionError",
+    "RarefyError",
+    "TruncatedError",
+    "UnsupportedError",
+    "WeightsError",
+    "__version__",
+    "decode",
+    "encode",
+    "load",
+    "open",
+]
+
+_HOMES = {
+    "encode": "rarefy.codecs.api",
+    "decode": "rarefy.codecs.api",
+    "open": "rarefy.codecs.api",
+    "load": "rarefy.codecs.api",
+    "Image": "rarefy.codecs.media",
+    "Limits": "rarefy.codecs.limits",
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Import a public name at its first use, so that `import rarefy` stays light."""
+    if name not in _HOMES:
+        raise AttributeError(f"module 'rarefy' has no attribute {name!r}")
+    from importlib import import_module
+
+    value = getattr(import_module(_HOMES[name]), name)
+    globals()[name] = value
+    return value

@@ -1,0 +1,7 @@
+"""`python -m rarefy` is the command `rarefy`."""
+
+import sys
+
+from rarefy.tools.cli import main
+
+sys.exit(main())

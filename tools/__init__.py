@@ -1,0 +1,1 @@
+"""Command line, trainer, benchmark and weights tools."""
