@@ -19,11 +19,15 @@ Image.radial_gradient("L").resize((96, 64)).convert("RGB").save(sys.argv[1])
 
 def check_contents(wheel: Path) -> None:
     names = zipfile.ZipFile(wheel).namelist()
-    strays = [name for name in names if name.startswith(("rarefy/tests/", "tests/")) or name.endswith((".cpp", ".h", ".cu"))]
+    strays = [
+        name for name in names if name.startswith(("rarefy/tests/", "tests/")) or name.endswith((".cpp", ".h", ".cu"))
+    ]
     if strays:
         raise SystemExit(f"{wheel.name} carries what it should not: {', '.join(strays)}")
     missing = {"rarefy/__init__.py", "rarefy/py.typed", "rarefy/tools/cli.py"} - set(names)
-    shipped = {f"rarefy/weights/{path.name}" for path in Path("weights").iterdir() if path.suffix in (".toml", ".safetensors")}
+    shipped = {
+        f"rarefy/weights/{path.name}" for path in Path("weights").iterdir() if path.suffix in (".toml", ".safetensors")
+    }
     missing |= shipped - set(names)
     if missing:
         raise SystemExit(f"{wheel.name} lacks {', '.join(sorted(missing))}")

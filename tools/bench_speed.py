@@ -1,0 +1,80 @@
+"""How long one picture takes: warm calls from array to bytes and back, and a whole process from file to file."""
+
+import subprocess
+import tempfile
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from statistics import median
+from time import perf_counter
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from rarefy.tools import environment
+
+PROCESS_RUNS = 3
+
+
+def measure(
+    codec: str, quality: float, size: tuple[int, int], threads: int, device: str, runs: int, command: Sequence[str]
+) -> dict[str, Any]:
+    """Return the medians of warm encode and decode calls and of `rarefy decode` as a process, in milliseconds."""
+    from rarefy.codecs import api
+
+    pixels = photograph(size)
+    data = api.encode(pixels, codec=codec, quality=quality, threads=threads, device=device)
+    api.decode(data, threads=threads, device=device)
+    return {
+        **environment.describe(command, threads),
+        "codec": codec,
+        "quality": quality,
+        "device": device,
+        "picture": f"scikit-image's coffee, resized to {size[0]}x{size[1]}",
+        "size_bytes": len(data),
+        "runs": runs,
+        "encode_ms": _median_ms(
+            lambda: api.encode(pixels, codec=codec, quality=quality, threads=threads, device=device), runs
+        ),
+        "decode_ms": _median_ms(lambda: api.decode(data, threads=threads, device=device), runs),
+        "process_runs": PROCESS_RUNS,
+        "process_decode_ms": _process_ms(data, threads, device),
+    }
+
+
+def photograph(size: tuple[int, int]) -> NDArray[np.uint8]:
+    """Return a photograph, uint8 [H, W, 3], resized to (width, height)."""
+    from skimage import data
+
+    return np.asarray(Image.fromarray(data.coffee()).resize(size, Image.Resampling.LANCZOS))
+
+
+def _median_ms(call: Callable[[], object], runs: int) -> float:
+    times = []
+    for _ in range(runs):
+        begin = perf_counter()
+        call()
+        times.append(1000 * (perf_counter() - begin))
+    return median(times)
+
+
+def _process_ms(data: bytes, threads: int, device: str) -> float:
+    """Time `rarefy decode` from its start to its end, imports and weights included."""
+    with tempfile.TemporaryDirectory() as folder:
+        source, target = Path(folder, "picture.rfy"), Path(folder, "picture.png")
+        source.write_bytes(data)
+        command = [*environment.python_command(), "decode", str(source), "-o", str(target), "-f", "-q"]
+        command += ["--threads", str(threads), "--device", device]
+        return _median_ms(lambda: subprocess.run(command, check=True), PROCESS_RUNS)
+
+
+def table(result: dict[str, Any]) -> str:
+    """Return the times as lines of text."""
+    return (
+        f"{result['codec']} at quality {result['quality']:g}, {result['picture']}, {result['size_bytes']} bytes, "
+        f"{result['machine']['threads']} threads, {result['device']}\n"
+        f"  encode          {result['encode_ms']:8.1f} ms  median of {result['runs']} warm runs, array to bytes\n"
+        f"  decode          {result['decode_ms']:8.1f} ms  bytes to array\n"
+        f"  rarefy decode   {result['process_decode_ms']:8.1f} ms  a process, median of {result['process_runs']}\n"
+    )

@@ -1,0 +1,101 @@
+"""Words for people: lines, errors and hints on stderr, sizes in readable units, and the exit code that an error means.
+
+Data never goes through here: stdout belongs to it.
+"""
+
+import sys
+import traceback
+
+from rarefy.errors import FormatError, LimitError, MediaError, OptionError, RarefyError, UnsupportedError
+
+DONE, FAILED, USAGE, DAMAGED = 0, 1, 2, 3
+STANDARD_STREAM = "-"
+
+
+class Refusal(RarefyError):
+    """The command line itself says no; `hint` tells what to type instead, `code` is the exit code."""
+
+    def __init__(self, message: str, hint: str = "", code: int = FAILED) -> None:
+        super().__init__(message)
+        self.hint = hint
+        self.code = code
+
+
+class Terminal:
+    """Writes one line per thing worth saying. `quiet` leaves errors alone, `verbose` adds details and tracebacks."""
+
+    def __init__(self, quiet: bool = False, verbose: bool = False) -> None:
+        self.quiet = quiet
+        self.verbose = verbose
+
+    def say(self, line: str) -> None:
+        """Write a line, unless quiet."""
+        if not self.quiet:
+            print(line, file=sys.stderr, flush=True)
+
+    def detail(self, line: str) -> None:
+        """Write a line that only `-v` asks for."""
+        if self.verbose:
+            print(line, file=sys.stderr, flush=True)
+
+    def error(self, message: str, hint: str = "") -> None:
+        """Write `rarefy: error: …` and, where there is one, `rarefy: hint: …`."""
+        print(f"rarefy: error: {message}", file=sys.stderr, flush=True)
+        if hint:
+            print(f"rarefy: hint: {hint}", file=sys.stderr, flush=True)
+
+    def failure(self, error: BaseException, name: str = "") -> int:
+        """Report an exception that ended the work on `name`; return the exit code that it means."""
+        if self.verbose:
+            traceback.print_exception(error, file=sys.stderr)
+        self.error(describe(error, name), hint_for(error))
+        return exit_code(error)
+
+
+def exit_code(error: BaseException) -> int:
+    """Return the exit code of an exception: 1 failed, 2 usage, 3 damaged or unsupported input."""
+    if isinstance(error, Refusal):
+        return error.code
+    if isinstance(error, OptionError):
+        return USAGE
+    if isinstance(error, FormatError | LimitError | MediaError | UnsupportedError):
+        return DAMAGED
+    return FAILED
+
+
+def describe(error: BaseException, name: str = "") -> str:
+    """Return one sentence without a full stop, that begins with `name` unless the error already does."""
+    if isinstance(error, OSError) and error.strerror:
+        sentence = error.strerror[0].lower() + error.strerror[1:]
+        name = str(error.filename or name)
+    elif isinstance(error, RarefyError):
+        sentence = " ".join(str(error).split()).removesuffix(".")
+    elif isinstance(error, MemoryError):
+        sentence = "there is not enough memory"
+    else:
+        sentence = f"internal error ({type(error).__name__}: {' '.join(str(error).split())})"
+    return sentence if not name or sentence.startswith(name) else f"{name}: {sentence}"
+
+
+def hint_for(error: BaseException) -> str:
+    """Return what a person may do about an error, or nothing."""
+    if isinstance(error, Refusal):
+        return error.hint
+    if isinstance(error, RarefyError | OSError | MemoryError):
+        return ""
+    return "this is a defect of rarefy: run the command again with -v and report what it prints"
+
+
+def name_of(path: str) -> str:
+    """Return how messages call an input or output."""
+    return "the standard stream" if path == STANDARD_STREAM else path
+
+
+def readable_size(size_bytes: int) -> str:
+    """Return a size such as `97 B`, `31.2 kB` or `1.2 MB`, in powers of 1000 as disks and networks count."""
+    if size_bytes < 1000:
+        return f"{size_bytes} B"
+    size, units = size_bytes / 1000, ["kB", "MB", "GB", "TB"]
+    while size >= 999.95 and len(units) > 1:
+        size, units = size / 1000, units[1:]
+    return f"{size:.1f} {units[0]}"
