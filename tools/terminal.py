@@ -13,7 +13,7 @@ STANDARD_STREAM = "-"
 
 
 class Refusal(RarefyError):
-    """The command line itself says no; `hint` tells what to type instead, `code` is the exit code."""
+    """The command line itself says no, naming the file; `hint` tells what to type instead, `code` is the exit code."""
 
     def __init__(self, message: str, hint: str = "", code: int = FAILED) -> None:
         super().__init__(message)
@@ -65,6 +65,8 @@ def exit_code(error: BaseException) -> int:
 
 def describe(error: BaseException, name: str = "") -> str:
     """Return one sentence without a full stop, that begins with `name` unless the error already does."""
+    if isinstance(error, Refusal):
+        return str(error)
     if isinstance(error, OSError) and error.strerror:
         sentence = error.strerror[0].lower() + error.strerror[1:]
         name = str(error.filename or name)

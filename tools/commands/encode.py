@@ -69,6 +69,6 @@ def _compare(image: "Image", data: bytes, options: Namespace) -> None:
     try:
         decoded = api.decode(data, threads=options.threads, device=options.device)
     except RarefyError as error:
-        raise Refusal(f"what was encoded does not decode ({error}), nothing is written") from error
+        raise RarefyError(f"what was encoded does not decode ({error}), nothing is written") from error
     if decoded.pixels.shape != image.pixels.shape:
-        raise Refusal(f"a picture of {image.pixels.shape} decodes to {decoded.pixels.shape}, nothing is written")
+        raise RarefyError(f"a picture of {image.pixels.shape} decodes to {decoded.pixels.shape}, nothing is written")

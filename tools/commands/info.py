@@ -1,0 +1,49 @@
+"""`rarefy info`: what files say about themselves, without torch and without weights."""
+
+import sys
+from argparse import Namespace
+
+from rarefy.codecs.container import Info, read_info
+from rarefy.tools.commands.output import failure_of, print_json
+from rarefy.tools.files import Job, each, find, read_bytes
+from rarefy.tools.terminal import STANDARD_STREAM, Terminal, readable_size
+
+PREVIEW = "preview: a later release may ask for this one"
+
+
+def run(options: Namespace, terminal: Terminal) -> int:
+    """Describe every file and return the worst exit code."""
+    jobs = [Job(item.source, "") for item in find(options.inputs, frozenset({".rfy"}), is_recursive=True)]
+    return each(jobs, lambda job: _info(job, options), failure_of(terminal, options.json))
+
+
+def _info(job: Job, options: Namespace) -> None:
+    info = read_info(read_bytes(job.source) if job.source == STANDARD_STREAM else job.source)
+    if options.json:
+        print_json({"source": job.source, **info.to_dict()})
+    else:
+        sys.stdout.write(describe(job.source, info))
+        sys.stdout.flush()
+
+
+def describe(name: str, info: Info) -> str:
+    """Return the facts of a file as lines of text."""
+    header = info.header
+    facts = {
+        "codec": info.codec,
+        "weights": f"{info.weights}... ({PREVIEW})",
+        "format": f"version {info.format_version}" + (f" ({PREVIEW})" if info.format_version == 0 else ""),
+        header.medium: f"{header.width}x{header.height}, {_colours(info.channels)}, {header.bit_depth} bit",
+        "quality": f"{info.quality:g}",
+        "size": f"{readable_size(info.size_bytes)} ({info.bits_per_pixel:.3f} bpp)",
+        "units": f"{header.unit_count}" + (f" of at most {header.tile}x{header.tile}" if header.tile else ""),
+        **{f"section {section}": readable_size(size) for section, size in info.sections.items()},
+        **{f"metadata {section}": readable_size(size) for section, size in info.metadata.items()},
+        "framing": readable_size(info.size_bytes - sum(info.sections.values()) - sum(info.metadata.values())),
+    }
+    width = max(map(len, facts))
+    return f"{name}\n" + "".join(f"  {key:{width}}  {fact}\n" for key, fact in facts.items())
+
+
+def _colours(channels: int) -> str:
+    return {1: "gray", 3: "RGB"}.get(channels, f"{channels} channels")
