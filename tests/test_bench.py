@@ -86,7 +86,9 @@ def test_a_curve_is_made_of_means_over_pictures_and_medians_of_times() -> None:
     assert second["psnr_db"] == 40
 
 
-def test_bench_images_tells_of_real_files(tmp_path: Path, photograph: NDArray[np.uint8]) -> None:
+def test_bench_images_tells_of_real_files(
+    tmp_path: Path, photograph: NDArray[np.uint8], capsys: pytest.CaptureFixture[str]
+) -> None:
     pytest.importorskip("matplotlib")
     pictures = {"a.png": photograph, "b.png": photograph[::-1, :64]}
     for name, pixels in pictures.items():
@@ -103,6 +105,7 @@ def test_bench_images_tells_of_real_files(tmp_path: Path, photograph: NDArray[np
         assert row["psnr_db"] == pytest.approx(psnr(pictures[name], np.asarray(api.decode(data))), abs=0.01)
     assert len(result["rows"]) == 2 * (2 + 7)
     assert set(result["bd_rate"]) == {"image", "webp"}
+    assert "BD-rate of image against webp: " in capsys.readouterr().out
     assert result["command"].startswith("rarefy bench images ")
     assert result["machine"]["threads"] == 1
     assert {"rarefy", "torch", "pillow"} <= set(result["versions"])
@@ -151,4 +154,4 @@ def test_the_demonstration_leaves_files_and_a_comparison(
         np.asarray(api.decode((tmp_path / "demo" / "cat.rfy").read_bytes())),
     )
     assert f"{8 * size / (97 * 141):.3f}" in lines[2]
-    assert Image.open(tmp_path / "demo" / "cat-compared.png").size == (5 * 141 + 4 * 4, 97 + demo.LABEL)
+    assert Image.open(tmp_path / "demo" / "cat-compared.png").size == (5 * demo.NARROWEST + 4 * 4, 97 + demo.LABEL)

@@ -13,7 +13,7 @@ from pathlib import Path
 from rarefy.errors import MediaError
 from rarefy.tools.arguments import Parser, positive, quality, size
 from rarefy.tools.files import write_bytes
-from rarefy.tools.terminal import DONE, Terminal
+from rarefy.tools.terminal import DONE, STANDARD_STREAM, Terminal
 
 ANCHOR_NAMES = ("webp", "avif", "jpeg")
 DEFAULT_CODEC = "image@5,15,30,45,60,75,90"
@@ -78,8 +78,7 @@ def _images(options: Namespace, command: list[str], terminal: Terminal) -> int:
         raise MediaError(f"{options.folder}: holds no pictures")
     subjects = bench_images.subjects(options.codecs, options.anchors, options.threads, options.device)
     result = bench_images.measure(paths, subjects, options.threads, command, terminal.say)
-    _write_json(result, options.json)
-    sys.stderr.write(bench_report.table(result))
+    _write(result, bench_report.table(result), options.json)
     if options.plot:
         bench_report.plot(result, options.plot)
     return DONE
@@ -92,11 +91,13 @@ def _speed(options: Namespace, command: list[str], terminal: Terminal) -> int:
     result = bench_speed.measure(
         codec, qualities[0], options.size, options.threads, options.device, options.runs, command
     )
-    _write_json(result, options.json)
-    sys.stderr.write(bench_speed.table(result))
+    _write(result, bench_speed.table(result), options.json)
     return DONE
 
 
-def _write_json(result: dict[str, object], target: str | None) -> None:
+def _write(result: dict[str, object], table: str, target: str | None) -> None:
+    """Print the table; write the JSON where it is wanted, on standard output in place of the table."""
     if target is not None:
         write_bytes(target, json.dumps(result, indent=1).encode() + b"\n")
+    if target != STANDARD_STREAM:
+        sys.stdout.write(table)

@@ -13,7 +13,8 @@ def table(result: dict[str, Any]) -> str:
             f"{point['encode_ms']:11.1f}{point['decode_ms']:11.1f}"
             for point in points
         ]
-    for name, differences in result["bd_rate"].items():
+    ours = {name: against for name, against in result["bd_rate"].items() if name not in result["anchors"]}
+    for name, differences in ours.items():
         for anchor, difference in differences.items():
             value = "no common interval of PSNR" if difference is None else f"{100 * difference:+.1f} %"
             lines.append(f"BD-rate of {name} against {anchor}: {value}")
@@ -23,6 +24,7 @@ def table(result: dict[str, Any]) -> str:
 def plot(result: dict[str, Any], target: Path) -> None:
     """Draw PSNR over bits per pixel, one line per codec, in the format of the file's suffix."""
     from matplotlib.figure import Figure
+    from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
 
     figure = Figure(figsize=(7, 5), layout="constrained")
     axes = figure.subplots()
@@ -32,6 +34,9 @@ def plot(result: dict[str, Any], target: Path) -> None:
             [point["bits_per_pixel"] for point in points], [point["psnr_db"] for point in points], style, label=name
         )
     axes.set_xscale("log")
+    axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axes.xaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
+    axes.xaxis.set_minor_formatter(NullFormatter())
     axes.set_xlabel("bits per pixel (whole files)")
     axes.set_ylabel("PSNR of RGB, dB")
     axes.set_title(f"mean of {result['pictures']} pictures")

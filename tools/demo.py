@@ -22,6 +22,7 @@ from rarefy.tools.terminal import DONE, Terminal, readable_size
 ORDER = ("jpeg", "webp", "avif")
 PANEL = 384  # pixels of each side of the crop that a panel shows
 LABEL = 44  # pixels of height above each panel
+NARROWEST = 230  # pixels of width that a label needs
 
 
 @dataclass(frozen=True)
@@ -150,7 +151,7 @@ def compare(original: Pixels, results: Sequence[Result]) -> Image.Image:
         for result in results
     ]
     crops = [crop(pixels) for pixels in (original, *(result.pixels for result in results))]
-    height, width = crops[0].shape[:2]
+    height, width = crops[0].shape[0], max(crops[0].shape[1], NARROWEST)
     sheet = Image.new("RGB", ((width + 4) * len(crops) - 4, height + LABEL), "white")
     draw, font = ImageDraw.Draw(sheet), ImageFont.load_default(15)
     for index, ((title, facts), pixels) in enumerate(zip(labels, crops, strict=True)):
