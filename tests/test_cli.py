@@ -299,6 +299,12 @@ def test_defects_become_a_sentence(run: Run, picture: Path, monkeypatch: pytest.
     assert "Traceback" in run("encode", picture, "-v")[2]
 
 
+def test_names_cannot_command_the_terminal(run: Run, tmp_path: Path) -> None:
+    path = tmp_path / "\x1b[2Jcat\nrarefy: error: forged.png"
+    _, _, err = run("encode", path)
+    assert err == f"rarefy: error: {tmp_path}/\\x1b[2Jcat\\nrarefy: error: forged.png: no such file or directory\n"
+
+
 def test_an_interrupted_write_leaves_what_was_there(tmp_path: Path) -> None:
     target = tmp_path / "file"
     target.write_bytes(b"precious")

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from rarefy.codecs.container import read_info
 from rarefy.tools import environment
 from rarefy.tools.anchors import ANCHORS, library_versions
 from rarefy.tools.metrics import bd_rate, psnr
@@ -91,9 +92,12 @@ def measure(
     pictures = {path.name: np.asarray(Image.open(path).convert("RGB")) for path in paths}
     rows: list[Row] = []
     first: dict[str, dict[str, float]] = {}
+    weights: dict[str, str] = {}
     for subject in under_test:
         say(f"{subject.name}: {len(pictures)} pictures at {len(subject.settings)} settings")
-        first[subject.name] = _first_run(subject, next(iter(pictures.values())))
+        data, first[subject.name] = _first_run(subject, next(iter(pictures.values())))
+        if not subject.is_anchor:
+            weights[subject.name] = read_info(data).weights
         rows += [
             row(subject, setting, name, pixels) for setting in subject.settings for name, pixels in pictures.items()
         ]
@@ -103,6 +107,7 @@ def measure(
         **circumstances,
         "libraries": library_versions(),
         "codecs": {subject.name: subject.describe for subject in under_test},
+        "weights": weights,
         "anchors": [subject.name for subject in under_test if subject.is_anchor],
         "pictures": len(pictures),
         "curves": curves,
@@ -112,13 +117,13 @@ def measure(
     }
 
 
-def _first_run(subject: Subject, pixels: Pixels) -> dict[str, float]:
+def _first_run(subject: Subject, pixels: Pixels) -> tuple[bytes, dict[str, float]]:
     """Time the calls that load weights and libraries, so that the rows are warm."""
     begin = perf_counter()
     data = subject.encode(pixels, subject.settings[0])
     middle = perf_counter()
     subject.decode(data)
-    return {"encode_ms": 1000 * (middle - begin), "decode_ms": 1000 * (perf_counter() - middle)}
+    return data, {"encode_ms": 1000 * (middle - begin), "decode_ms": 1000 * (perf_counter() - middle)}
 
 
 def row(subject: Subject, setting: float, picture: str, pixels: Pixels) -> Row:

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from rarefy.codecs.container import read_info
 from rarefy.tools import environment
 
 PROCESS_RUNS = 3
@@ -33,6 +34,7 @@ def measure(
         "device": device,
         "picture": f"scikit-image's coffee, resized to {size[0]}x{size[1]}",
         "size_bytes": len(data),
+        "weights": read_info(data).weights,
         "runs": runs,
         "encode_ms": _median_ms(
             lambda: api.encode(pixels, codec=codec, quality=quality, threads=threads, device=device), runs

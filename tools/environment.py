@@ -14,13 +14,14 @@ PACKAGES = ("torch", "numpy", "pillow", "scipy")
 
 def describe(command: Sequence[str], threads: int) -> dict[str, object]:
     """Return what belongs beside a result: command, time, versions, commit and machine."""
-    from rarefy import __version__
+    from rarefy import __version__, kernels
 
     return {
         "command": " ".join(command),
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
         "versions": {"rarefy": __version__, "python": platform.python_version(), **_versions()},
         "commit": commit(),
+        "entropy_coder": "compiled" if kernels.available() else "python",
         "machine": {
             "cpu": _cpu_model(),
             "cores": os.cpu_count(),

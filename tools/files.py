@@ -91,7 +91,7 @@ def _refuse_collisions(jobs: Sequence[Job]) -> None:
         if path in inputs:
             raise Refusal(f"{job.target}: is an input, and would be overwritten", "name another output with -o", USAGE)
         if path in writers and not (isinstance(path, Path) and _is_special(path)):
-            both = f"{name_of(writers[path])} and {name_of(job.source)}"
+            both = f"{writers[path]} and {job.source}"
             raise Refusal(f"{both} would both be written to {name_of(job.target)}", "name a folder with -o", USAGE)
         writers[path] = job.source
 

@@ -31,18 +31,18 @@ class Terminal:
     def say(self, line: str) -> None:
         """Write a line, unless quiet."""
         if not self.quiet:
-            print(line, file=sys.stderr, flush=True)
+            _print(line)
 
     def detail(self, line: str) -> None:
         """Write a line that only `-v` asks for."""
         if self.verbose:
-            print(line, file=sys.stderr, flush=True)
+            _print(line)
 
     def error(self, message: str, hint: str = "") -> None:
         """Write `rarefy: error: …` and, where there is one, `rarefy: hint: …`."""
-        print(f"rarefy: error: {message}", file=sys.stderr, flush=True)
+        _print(f"rarefy: error: {message}")
         if hint:
-            print(f"rarefy: hint: {hint}", file=sys.stderr, flush=True)
+            _print(f"rarefy: hint: {hint}")
 
     def failure(self, error: BaseException, name: str = "") -> int:
         """Report an exception that ended the work on `name`; return the exit code that it means."""
@@ -50,6 +50,15 @@ class Terminal:
             traceback.print_exception(error, file=sys.stderr)
         self.error(describe(error, name), hint_for(error))
         return exit_code(error)
+
+
+def _print(line: str) -> None:
+    print(printable(line), file=sys.stderr, flush=True)
+
+
+def printable(text: str) -> str:
+    """Return text of one line that no file name can turn into commands for the terminal."""
+    return "".join(character if character.isprintable() else repr(character)[1:-1] for character in text)
 
 
 def exit_code(error: BaseException) -> int:
@@ -89,8 +98,8 @@ def hint_for(error: BaseException) -> str:
 
 
 def name_of(path: str) -> str:
-    """Return how messages call an input or output."""
-    return "the standard stream" if path == STANDARD_STREAM else path
+    """Return how messages call an output."""
+    return "standard output" if path == STANDARD_STREAM else path
 
 
 def readable_size(size_bytes: int) -> str:

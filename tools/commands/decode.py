@@ -7,7 +7,7 @@ from time import perf_counter
 
 from rarefy.tools.commands.output import failure_of, print_json
 from rarefy.tools.files import Job, check_target, each, find, plan, read_bytes, write_bytes
-from rarefy.tools.terminal import STANDARD_STREAM, USAGE, Refusal, Terminal, readable_size
+from rarefy.tools.terminal import STANDARD_STREAM, USAGE, Refusal, Terminal, name_of, readable_size
 
 FILES = frozenset({".rfy"})
 
@@ -41,6 +41,7 @@ def _decode(job: Job, options: Namespace, terminal: Terminal) -> None:
     write_bytes(job.target, picture.getvalue())
     sizes = f"{readable_size(len(data))} -> {readable_size(picture.tell())}"
     terminal.say(f"{job.source}  {sizes} ({image.width}x{image.height}) {milliseconds:.0f} ms")
+    terminal.detail(f"  written to {name_of(job.target)}")
     if options.json:
         print_json(
             {

@@ -8,7 +8,7 @@ from rarefy.codecs.registry import codecs
 from rarefy.errors import OptionError, RarefyError
 from rarefy.tools.commands.output import failure_of, print_json
 from rarefy.tools.files import Job, check_target, each, find, plan, read_bytes, write_bytes
-from rarefy.tools.terminal import STANDARD_STREAM, USAGE, Refusal, Terminal, readable_size
+from rarefy.tools.terminal import STANDARD_STREAM, USAGE, Refusal, Terminal, name_of, readable_size
 
 if TYPE_CHECKING:
     from rarefy.codecs.media import Image
@@ -44,6 +44,7 @@ def _encode(job: Job, options: Namespace, terminal: Terminal) -> None:
     sizes = f"{readable_size(len(original))} -> {readable_size(len(data))}"
     checked = ", verified" if options.verify else ""
     terminal.say(f"{job.source}  {sizes} ({bits_per_pixel:.2f} bpp) {milliseconds:.0f} ms{checked}")
+    terminal.detail(f"  written to {name_of(job.target)}")
     if options.json:
         print_json(
             {

@@ -6,7 +6,7 @@ from argparse import Namespace
 from rarefy.codecs.container import Info, read_info
 from rarefy.tools.commands.output import failure_of, print_json
 from rarefy.tools.files import Job, each, find, read_bytes
-from rarefy.tools.terminal import STANDARD_STREAM, Terminal, readable_size
+from rarefy.tools.terminal import STANDARD_STREAM, Terminal, printable, readable_size
 
 PREVIEW = "preview: a later release may ask for this one"
 
@@ -42,7 +42,7 @@ def describe(name: str, info: Info) -> str:
         "framing": readable_size(info.size_bytes - sum(info.sections.values()) - sum(info.metadata.values())),
     }
     width = max(map(len, facts))
-    return f"{name}\n" + "".join(f"  {key:{width}}  {fact}\n" for key, fact in facts.items())
+    return f"{printable(name)}\n" + "".join(f"  {key:{width}}  {fact}\n" for key, fact in facts.items())
 
 
 def _colours(channels: int) -> str:

@@ -5,7 +5,7 @@ import sys
 from collections.abc import Callable, Mapping
 
 from rarefy.tools.files import Job
-from rarefy.tools.terminal import Terminal, name_of
+from rarefy.tools.terminal import STANDARD_STREAM, Terminal
 
 
 def print_json(record: Mapping[str, object]) -> None:
@@ -18,7 +18,7 @@ def failure_of(terminal: Terminal, as_json: bool) -> Callable[[Job, Exception], 
     """Return what reports the failure of a job, in words and, where asked, as a JSON object."""
 
     def fail(job: Job, error: Exception) -> int:
-        name = "standard input" if job.source == "-" else name_of(job.source)
+        name = "standard input" if job.source == STANDARD_STREAM else job.source
         code = terminal.failure(error, name)
         if as_json:
             print_json({"source": job.source, "error": str(error), "exit": code})
