@@ -5,13 +5,24 @@ Python twin in `rarefy.entropy.rans` does the same work, slower.
 """
 
 import os
+from importlib.util import find_spec
 
-try:
-    from rarefy.kernels import _rans
-except ImportError:  # no compiler at installation
-    _rans = None
+from rarefy.errors import OptionError
+
+KERNELS = ("python", "generic")  # what RAREFY_KERNEL may ask for
+
+
+_IS_BUILT = find_spec("rarefy.kernels._rans") is not None
 
 
 def available() -> bool:
-    """Tell whether the compiled entropy coder is there and the environment does not ask for the Python twin."""
-    return _rans is not None and os.environ.get("RAREFY_KERNEL", "") != "python"
+    """Tell whether the compiled coder is there and the environment does not ask for the Python twin.
+
+    Raises OptionError for a `RAREFY_KERNEL` that is unknown, or that asks for what was not built.
+    """
+    wanted = os.environ.get("RAREFY_KERNEL", "")
+    if wanted and wanted not in KERNELS:
+        raise OptionError(f"RAREFY_KERNEL is {wanted!r}; it may be {' or '.join(KERNELS)}")
+    if wanted == "generic" and not _IS_BUILT:
+        raise OptionError("RAREFY_KERNEL asks for the compiled coder, which was not built at installation")
+    return _IS_BUILT and wanted != "python"

@@ -1,0 +1,326 @@
+"""Integer probability tables: what the coder's arithmetic sees, shipped in a weights file, never computed by a decoder.
+
+A row is one distribution over int16 symbols: consecutive values from `offset` on, then an escape for all others, as
+cumulative frequencies out of 2**precision. A row without entries is *certain*: its symbol is always `offset` and costs
+no bits at all. `docs/CODER.md` has the rules. Floats occur only where tables are made, at export.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rarefy.errors import OptionError, WeightsError
+
+if TYPE_CHECKING:
+    from rarefy.kernels import _rans
+
+MIN_PRECISION, MAX_PRECISION = 12, 15
+DEFAULT_PRECISION = 14  # measured: docs/CODER.md, "Choices"
+ESCAPE_ORDER = 1  # of the Exp-Golomb code after an escape; kernels/rans.h has the same
+SYMBOL_MIN, SYMBOL_MAX = -32768, 32767
+MAX_ROWS = 65536
+
+Floats = NDArray[np.float64]
+Integers = NDArray[Any]
+
+
+@dataclass(frozen=True, eq=False)
+class Tables:
+    """Hold rows of integer probabilities, validated and read-only; safe to share between threads, and to pickle.
+
+    precision: every coded row sums to 2**precision, 12 to 15.
+    offsets: int32 [R], the symbol of each row's first entry.
+    row_starts: int32 [R + 1], where each row's cumulative frequencies start; equal neighbours mark a certain row.
+    cumulative: uint16 [row_starts[R]], per coded row 0 = c_0 < c_1 < … < c_L = 2**precision for L entries, of which the
+    last is the escape.
+
+    Raises WeightsError if the arrays break a rule.
+    """
+
+    precision: int
+    offsets: NDArray[np.int32]
+    row_starts: NDArray[np.int32]
+    cumulative: NDArray[np.uint16]
+
+    def __post_init__(self) -> None:
+        for name, dtype in (("offsets", np.int32), ("row_starts", np.int32), ("cumulative", np.uint16)):
+            object.__setattr__(self, name, _frozen(name, getattr(self, name), dtype))
+        self.validate()
+
+    def __len__(self) -> int:
+        return len(self.offsets)
+
+    def __reduce__(self) -> tuple[type["Tables"], tuple[Any, ...]]:
+        return Tables, (self.precision, self.offsets, self.row_starts, self.cumulative)
+
+    @classmethod
+    def from_pmfs(
+        cls,
+        pmfs: Sequence[Floats],
+        offsets: Sequence[int],
+        escapes: Sequence[float],
+        precision: int = DEFAULT_PRECISION,
+    ) -> Self:
+        """Quantise distributions so that the excess code length is least.
+
+        pmfs: one float64 array per row, the masses of the symbols offset, offset + 1, …; an empty one makes the row
+        certain. escapes: the mass of all other symbols. Masses need not sum to 1. Raises OptionError for masses that
+        are negative, not finite or all zero, and WeightsError for rows that do not fit the precision.
+        """
+        if not len(pmfs) == len(offsets) == len(escapes):
+            raise OptionError("pmfs, offsets and escapes must be of one length")
+        rows = [_boundaries(pmf, escape, precision) for pmf, escape in zip(pmfs, escapes, strict=True)]
+        starts = np.cumsum([0, *map(len, rows)])
+        return cls._of(precision, np.asarray(offsets, np.int64), starts, np.concatenate([np.zeros(0, np.int64), *rows]))
+
+    @classmethod
+    def concatenate(cls, parts: Sequence["Tables"]) -> Self:
+        """Join tables of one precision; the rows of the second follow those of the first, and so on."""
+        if not parts or len({part.precision for part in parts}) != 1:
+            raise OptionError("tables to concatenate must be at least one, and of one precision")
+        ends = np.cumsum([0] + [len(part.cumulative) for part in parts])
+        starts = [part.row_starts[:-1] + end for part, end in zip(parts, ends, strict=False)]
+        return cls._of(
+            parts[0].precision,
+            np.concatenate([part.offsets for part in parts]),
+            np.concatenate([*starts, ends[-1:]]),
+            np.concatenate([part.cumulative for part in parts]),
+        )
+
+    @classmethod
+    def _of(cls, precision: int, offsets: Integers, row_starts: Integers, cumulative: Integers) -> Self:
+        """Take arrays of any integers; the constructor narrows them if their values fit."""
+        return cls(precision, offsets, row_starts, cumulative)
+
+    @classmethod
+    def from_arrays(cls, arrays: Mapping[str, NDArray[Any]]) -> Self:
+        """Take the tables that `to_arrays` gave. Raises WeightsError for missing, unknown or wrong arrays."""
+        names = {"precision", "offsets", "row_starts", "cumulative"}
+        if set(arrays) != names:
+            raise WeightsError(f"tables consist of the arrays {sorted(names)}, not {sorted(arrays)}")
+        precision = np.asarray(arrays["precision"])
+        if precision.shape != (1,) or precision.dtype.kind not in "iu":
+            raise WeightsError("the tables' precision is not one integer")
+        return cls(int(precision[0]), arrays["offsets"], arrays["row_starts"], arrays["cumulative"])
+
+    def to_arrays(self) -> dict[str, NDArray[Any]]:
+        """Give the tables as arrays for a weights file: precision uint8 [1] and the three arrays of the class."""
+        return {
+            "precision": np.array([self.precision], np.uint8),
+            "offsets": self.offsets,
+            "row_starts": self.row_starts,
+            "cumulative": self.cumulative,
+        }
+
+    def validate(self) -> None:
+        """Check every rule of the format; raises WeightsError."""
+        if not MIN_PRECISION <= self.precision <= MAX_PRECISION:
+            raise WeightsError(f"tables of {self.precision} bits; {MIN_PRECISION} to {MAX_PRECISION} are allowed")
+        self._validate_sizes()
+        self._validate_rows()
+        if np.any(self.offsets < SYMBOL_MIN) or np.any(self.offsets + np.maximum(self.lengths - 2, 0) > SYMBOL_MAX):
+            raise WeightsError("a row of the tables reaches beyond int16")
+
+    def _validate_sizes(self) -> None:
+        starts = self.row_starts
+        if not 1 <= len(self) <= MAX_ROWS or len(starts) != len(self) + 1:
+            raise WeightsError(f"tables of {len(self)} rows with {len(starts)} starts; 1 to {MAX_ROWS} rows may be")
+        if starts[0] != 0 or starts[-1] != len(self.cumulative) or np.any(np.diff(starts.astype(np.int64)) < 0):
+            raise WeightsError("the rows of the tables do not follow each other")
+        if np.any(np.isin(np.diff(starts), (1, 2))):
+            raise WeightsError("a coded row of the tables has less than one symbol and the escape")
+
+    def _validate_rows(self) -> None:
+        begins, ends = self.row_starts[:-1][self.is_coded], self.row_starts[1:][self.is_coded]
+        steps = np.diff(self.cumulative.astype(np.int32), prepend=0)
+        steps[begins] = 1  # from one row to the next it goes down
+        if np.any(self.cumulative[begins] != 0) or np.any(self.cumulative[ends - 1] != 1 << self.precision):
+            raise WeightsError(f"a row of the tables does not run from 0 to {1 << self.precision}")
+        if np.any(steps < 1):
+            raise WeightsError("a row of the tables has an entry without frequency")
+
+    @cached_property
+    def is_coded(self) -> NDArray[np.bool_]:
+        """Tell the rows that cost bits from the certain ones: bool [R]."""
+        return np.asarray(np.diff(self.row_starts) > 0)
+
+    @cached_property
+    def lengths(self) -> NDArray[np.int32]:
+        """Give the entries of each row, the escape included; 0 where certain: int32 [R]."""
+        return np.maximum(np.diff(self.row_starts) - 1, 0).astype(np.int32)
+
+    @cached_property
+    def fewest_bits(self) -> float:
+        """Give the bits that any coded symbol takes from the stream at the very least, whatever the coder's state.
+
+        With x = 2**p h + slot a step leads to at most x - h (2**p - f), and h >= 2**(16 - p).
+        """
+        frequencies = np.diff(self.cumulative.astype(np.int32))
+        largest = int(frequencies.max(initial=1))
+        least_quotient = 2.0 ** (16 - self.precision)
+        others = 1 - largest / (1 << self.precision)
+        return float(-np.log2(1 - others * least_quotient / (least_quotient + 1)))
+
+    @cached_property
+    def row_lists(self) -> list[list[int]]:
+        """Give each row's cumulative frequencies as a list, for the coder's Python twin."""
+        flat = self.cumulative.tolist()
+        return [flat[start:end] for start, end in zip(self.row_starts[:-1], self.row_starts[1:], strict=True)]
+
+    @cached_property
+    def _packed(self) -> "_rans.Tables":
+        from rarefy.kernels import _rans  # only where it was built
+
+        return _rans.Tables(self.precision, self.fewest_bits, self.offsets, self.row_starts, self.cumulative)
+
+    def pack(self) -> "_rans.Tables":
+        """Give the compiled coder's form of the tables, built at first use (twice at worst, if threads race)."""
+        return self._packed
+
+    def ideal_bits(self, symbols: NDArray[np.int16], rows: NDArray[np.uint16]) -> float:
+        """Compute what symbols cost under these integers, escapes included, with fractions of bits.
+
+        symbols: integers [n]; rows: integers [n] below len(self). A stream is longer by its lanes' states and by about
+        0.01 %. Certain rows cost nothing.
+        """
+        coded = self.is_coded[rows]
+        row = np.asarray(rows, np.int64)[coded]
+        index = np.asarray(symbols, np.int64)[coded] - self.offsets[row]
+        values = self.lengths[row] - 1
+        below, above = index < 0, index >= values
+        distance = np.where(below, -1 - index, index - values)
+        entry = self.row_starts[row] + np.where(below | above, values, index)
+        frequencies = self.cumulative[entry + 1].astype(np.int64) - self.cumulative[entry]
+        escapes = escape_bits(2 * distance + below)[below | above]
+        return float(np.sum(self.precision - np.log2(frequencies)) + escapes.sum())
+
+
+def escape_bits(folded: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Give the length of the code after an escape for distances with the side folded in (2 d, or 2 d + 1 below)."""
+    shifted = np.maximum(folded >> ESCAPE_ORDER, 0) + 1
+    extra = np.frexp(shifted.astype(np.float64))[1].astype(np.int64) - 1
+    return np.asarray(2 * extra + 1 + ESCAPE_ORDER, np.int64)
+
+
+def quantise(masses: Floats, precision: int) -> NDArray[np.int64]:
+    """Round masses to integers >= 1 that sum to 2**precision at the least code length; ties go to the first entry.
+
+    The code length is convex and separable, so steps of one from a rounded start, each the best there is, end at the
+    optimum.
+    """
+    total = 1 << precision
+    if len(masses) > total:
+        raise WeightsError(f"a row of {len(masses)} entries does not fit {precision} bits")
+    frequencies: NDArray[np.int64] = np.maximum(1, np.floor(masses * (total / masses.sum()))).astype(np.int64)
+    while (missing := total - int(frequencies.sum())) != 0:
+        if missing > 0:
+            frequencies[np.argmax(_gain(masses, frequencies))] += 1
+        else:
+            frequencies[np.argmin(_loss(masses, frequencies))] -= 1
+    while True:
+        gain, loss = _gain(masses, frequencies), _loss(masses, frequencies)
+        to, source = int(np.argmax(gain)), int(np.argmin(loss))
+        if gain[to] <= loss[source] * (1 + 1e-9):  # beyond what the logarithms' rounding can feign
+            return frequencies
+        frequencies[to] += 1
+        frequencies[source] -= 1
+
+
+def scale_thresholds(count: int, low: float, high: float) -> Floats:
+    """Give the upper end of each scale row: float64 [count], log-spaced from low to high.
+
+    Row 0 is for scales up to low, row i for scales in (t[i-1], t[i]], the last one for all above too.
+    """
+    if count < 2 or not 0 < low < high:
+        raise OptionError("scales need at least two rows and 0 < low < high")
+    return np.asarray(np.exp(np.linspace(np.log(low), np.log(high), count)), np.float64)
+
+
+def scale_tables(count: int, low: float, high: float, precision: int = DEFAULT_PRECISION) -> Tables:
+    """Build one row per scale of a zero-mean logistic distribution integrated over [k - 1/2, k + 1/2].
+
+    The scale s is that of 1 / (1 + exp(-x / s)) (its standard deviation is 1.81 s). Row 0 is certain of 0; the others
+    stand for the intervals of `scale_thresholds`, built at their geometric centres: a quarter of the loss of rounding
+    up. Each row is cut where its code length is least. Float64, at export only.
+    """
+    thresholds = scale_thresholds(count, low, high)
+    rows = [_scale_row(scale, precision) for scale in np.sqrt(thresholds[:-1] * thresholds[1:])]
+    pmfs = [np.zeros(0), *(pmf for pmf, _ in rows)]
+    return Tables.from_pmfs(pmfs, [-(len(pmf) // 2) for pmf in pmfs], [0.0, *(tail for _, tail in rows)], precision)
+
+
+def _scale_row(scale: float, precision: int) -> tuple[Floats, float]:
+    """Choose the cut of one row among those whose tails are near the smallest frequency; its masses and its tail."""
+    best, best_length = (np.zeros(0), 1.0), np.inf
+    for cut in _candidate_cuts(scale, precision):
+        pmf, tail = _logistic(np.arange(-cut, cut + 1), scale), _logistic_tail(cut, scale)
+        masses = np.append(pmf, tail)
+        length = float(np.sum(masses * (precision - np.log2(quantise(masses, precision))))) + _escape_length(cut, scale)
+        if length < best_length:
+            best, best_length = (pmf, tail), length
+    return best
+
+
+def _candidate_cuts(scale: float, precision: int) -> list[int]:
+    """Give cuts with tails of 2**-(p + 2) to 2**-(p - 8), in steps of a quarter of a bit."""
+    tails = np.exp2(-np.arange(precision - 8, precision + 2, 0.25))
+    cuts = np.round(scale * np.log(2 / tails) - 0.5).astype(int)
+    return sorted({int(cut) for cut in np.clip(cuts, 0, SYMBOL_MAX)})
+
+
+def _logistic(values: NDArray[np.int64], scale: float) -> Floats:
+    """Integrate the logistic density over unit bins, in the left tail where differences keep their digits."""
+    distance = np.abs(values).astype(np.float64)
+    return _sigmoid((0.5 - distance) / scale) - _sigmoid((-0.5 - distance) / scale)
+
+
+def _logistic_tail(cut: int, scale: float) -> float:
+    return float(2 * _sigmoid(np.array(-(cut + 0.5) / scale)))
+
+
+def _escape_length(cut: int, scale: float) -> float:
+    """Give the expected bits after the escape, per symbol of the row."""
+    distance = np.arange(min(int(60 * scale) + 8, SYMBOL_MAX - cut))
+    masses = _logistic(cut + 1 + distance, scale)
+    return float(np.sum(masses * (escape_bits(2 * distance) + escape_bits(2 * distance + 1))))
+
+
+def _sigmoid(x: Floats) -> Floats:
+    return np.asarray(np.exp(-np.logaddexp(0.0, -x)), np.float64)  # overflows nowhere
+
+
+def _gain(masses: Floats, frequencies: NDArray[np.int64]) -> Floats:
+    """Bits saved by one more for each entry."""
+    return np.asarray(masses * np.log2((frequencies + 1) / frequencies), np.float64)
+
+
+def _loss(masses: Floats, frequencies: NDArray[np.int64]) -> Floats:
+    """Bits lost by one less for each entry; the last one cannot be taken."""
+    fewer = np.maximum(frequencies - 1, 1)
+    return np.where(frequencies > 1, masses * np.log2(frequencies / fewer), np.inf)
+
+
+def _boundaries(pmf: Floats, escape: float, precision: int) -> NDArray[np.int64]:
+    """Cumulative frequencies of one row; none if it is certain."""
+    if len(pmf) == 0:
+        return np.zeros(0, np.int64)
+    masses = np.append(np.asarray(pmf, np.float64), escape)
+    if not np.all(np.isfinite(masses)) or np.any(masses < 0) or masses.sum() <= 0:
+        raise OptionError("masses of a row must be finite, not negative and not all zero")
+    return np.concatenate([[0], np.cumsum(quantise(masses, precision))])
+
+
+def _frozen(name: str, values: Any, dtype: type[np.generic]) -> NDArray[Any]:
+    """Copy an array as read-only integers of one type, if they fit it."""
+    array = np.asarray(values)
+    if array.ndim != 1 or array.dtype.kind not in "iu":
+        raise WeightsError(f"the tables' {name} are not a row of integers")
+    copy = array.astype(dtype)
+    if not np.array_equal(copy, array):
+        raise WeightsError(f"the tables' {name} do not fit {np.dtype(dtype).name}")
+    copy.setflags(write=False)
+    return copy
