@@ -7,7 +7,7 @@ import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from rarefy.codecs.fields import Cursor, Source, varint
+from rarefy.codecs.fields import VARINT_LIMIT, Cursor, Source, varint
 from rarefy.codecs.header import METADATA_FLAG, SECTIONS_FLAG, Header, read_header
 from rarefy.codecs.limits import Limits
 from rarefy.codecs.sections import LATENTS, METADATA, UNIT, Span, find_sections
@@ -60,6 +60,8 @@ def read_head(data: Source, limits: Limits) -> Head:
     cursor = Cursor(data)
     header, flags = read_header(cursor)
     limits.check_picture(header.width, header.height)
+    if header.unit_count >= VARINT_LIMIT:
+        raise FormatError(f"the header announces {header.unit_count} units, which the format does not allow")
     metadata = tuple(_find_metadata(cursor, limits)) if flags & METADATA_FLAG else ()
     checksum = zlib.crc32(data[0 : cursor.position])
     if header.unit_count > 1 and cursor.number(CHECKSUM_BYTES, "checksum") != checksum:
