@@ -27,18 +27,11 @@ def encode(symbols: NDArray[np.int16], rows: NDArray[np.uint16], tables: Tables,
     symbols, rows = _as_row(symbols, np.int16, "symbols"), _as_row(rows, np.uint16, "rows")
     if len(symbols) != len(rows):
         raise OptionError(f"{len(symbols)} symbols but {len(rows)} rows")
-    if lanes is None:
-        lanes = lanes_for(_count_coded(rows, tables))
-    if lanes not in rans.LANES:
+    if lanes not in (None, *rans.LANES):
         raise OptionError(f"{lanes} lanes; 1, 2, 4, 8, 16 or 32 are allowed")
     if not kernels.available():
-        return rans.encode(symbols, rows, tables, lanes)
-    from rarefy.kernels import _rans
-
-    stream = _rans.encode(tables.pack(), symbols, rows, lanes)
-    if isinstance(stream, int):
-        raise rans.fault(stream)
-    return stream
+        return rans.encode(symbols, rows, tables, lanes or lanes_for(rans.count_coded(rows, tables)))
+    return _encode_compiled(symbols, rows, tables, lanes)
 
 
 class _Stream(Protocol):
@@ -107,10 +100,14 @@ def _check(code: int) -> None:
         raise rans.fault(code)
 
 
-def _count_coded(rows: NDArray[np.uint16], tables: Tables) -> int:
-    if len(rows) and int(rows.max()) >= len(tables):
-        raise rans.fault(rans.ROW_RANGE)
-    return int(np.count_nonzero(tables.is_coded[rows]))
+def _encode_compiled(symbols: NDArray[np.int16], rows: NDArray[np.uint16], tables: Tables, lanes: int | None) -> bytes:
+    from rarefy.kernels import _rans
+
+    packed = tables.pack()
+    stream = _rans.encode(packed, symbols, rows, lanes or lanes_for(_rans.count_coded(packed, rows)))
+    if isinstance(stream, int):
+        raise rans.fault(stream)
+    return stream
 
 
 def _as_row(values: NDArray[Any], dtype: type[np.int16] | type[np.uint16], name: str) -> NDArray[Any]:

@@ -64,10 +64,20 @@ def encode(symbols: NDArray[np.int16], rows: NDArray[np.uint16], tables: Tables,
     return header + np.array(words[::-1], "<u2").tobytes()
 
 
-def _coded_positions(symbols: NDArray[np.int16], rows: NDArray[np.uint16], tables: Tables) -> list[int]:
-    """Find the symbols that cost bits; the others must be what their rows are certain of."""
+def count_coded(rows: NDArray[np.uint16], tables: Tables) -> int:
+    """Count the symbols that cost bits."""
+    _check_rows(rows, tables)
+    return int(np.count_nonzero(tables.is_coded[rows]))
+
+
+def _check_rows(rows: NDArray[np.uint16], tables: Tables) -> None:
     if len(rows) and int(rows.max()) >= len(tables):
         raise fault(ROW_RANGE)
+
+
+def _coded_positions(symbols: NDArray[np.int16], rows: NDArray[np.uint16], tables: Tables) -> list[int]:
+    """Find the symbols that cost bits; the others must be what their rows are certain of."""
+    _check_rows(rows, tables)
     is_coded = tables.is_coded[rows]
     if np.any(symbols[~is_coded] != tables.offsets[rows[~is_coded]]):
         raise fault(CERTAIN_SYMBOL)
@@ -131,8 +141,7 @@ class Decoder:
         """Decode one symbol per row: int16 [n] from uint16 [n]."""
         if self._failure:
             raise self._failure
-        if len(rows) and int(rows.max()) >= len(self._tables):
-            raise fault(ROW_RANGE)
+        _check_rows(rows, self._tables)
         coded = np.flatnonzero(self._tables.is_coded[rows])
         if len(coded) > self._most_symbols():
             raise fault(TOO_MANY_SYMBOLS)

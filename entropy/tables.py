@@ -166,6 +166,12 @@ class Tables:
         return float(-np.log2(1 - others * least_quotient / (least_quotient + 1)))
 
     @cached_property
+    def _entry_bits(self) -> Floats:
+        """The cost of each entry, at the place of its start in `cumulative`; of no meaning at the ends of rows."""
+        frequencies = np.diff(self.cumulative.astype(np.int64), append=0)
+        return np.asarray(self.precision - np.log2(np.maximum(frequencies, 1)))
+
+    @cached_property
     def row_lists(self) -> list[list[int]]:
         """Give each row's cumulative frequencies as a list, for the coder's Python twin."""
         flat = self.cumulative.tolist()
@@ -193,10 +199,9 @@ class Tables:
         values = self.lengths[row] - 1
         below, above = index < 0, index >= values
         distance = np.where(below, -1 - index, index - values)
-        entry = self.row_starts[row] + np.where(below | above, values, index)
-        frequencies = self.cumulative[entry + 1].astype(np.int64) - self.cumulative[entry]
-        escapes = escape_bits(2 * distance + below)[below | above]
-        return float(np.sum(self.precision - np.log2(frequencies)) + escapes.sum())
+        outside = below | above
+        entry = self.row_starts[row] + np.where(outside, values, index)
+        return float(self._entry_bits[entry].sum() + escape_bits((2 * distance + below)[outside]).sum())
 
 
 def escape_bits(folded: NDArray[np.int64]) -> NDArray[np.int64]:

@@ -12,16 +12,6 @@ namespace rarefy {
 
 constexpr size_t kBlock = 2048;  // rows looked at before their symbols: small enough to stay in the first-level cache
 
-// Write the positions of the coded symbols of a block (at most kBlock rows); returns how many there are.
-inline uint32_t list_coded(const PackedTables& tables, const uint16_t* rows, size_t count, uint16_t* positions) {
-    uint32_t coded = 0;
-    for (size_t i = 0; i < count; ++i) {
-        positions[coded] = static_cast<uint16_t>(i);
-        coded += tables.rows[rows[i]].is_coded;
-    }
-    return coded;
-}
-
 inline size_t count_coded(const PackedTables& tables, const uint16_t* rows, size_t count) {
     size_t coded = 0;
     for (size_t i = 0; i < count; ++i) coded += tables.rows[rows[i]].is_coded;
@@ -91,8 +81,13 @@ private:
 
     Status decode_block(const PackedTables& tables, const uint16_t* rows, size_t count, int16_t* symbols) {
         uint16_t positions[kBlock];
-        for (size_t i = 0; i < count; ++i) symbols[i] = tables.rows[rows[i]].offset;
-        const uint32_t coded = list_coded(tables, rows, count, positions);
+        uint32_t coded = 0;
+        for (size_t i = 0; i < count; ++i) {  // without branches on what is coded, which is a coin toss
+            const Row& row = tables.rows[rows[i]];
+            symbols[i] = row.offset;
+            positions[coded] = static_cast<uint16_t>(i);
+            coded += row.is_coded;
+        }
         const int precision = tables.precision;
         const uint32_t mask = (1u << precision) - 1;
         const uint32_t lane_mask = lanes_ - 1;

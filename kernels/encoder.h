@@ -54,12 +54,15 @@ private:
     }
 
     Status encode_block(const int16_t* symbols, const uint16_t* rows, size_t count) {
-        for (size_t i = 0; i < count; ++i) {
-            const Row& row = tables_.rows[rows[i]];
-            if (!row.is_coded && symbols[i] != row.offset) return Status::certain_symbol;
-        }
         uint16_t positions[kBlock];
-        const uint32_t coded = list_coded(tables_, rows, count, positions);
+        uint32_t coded = 0, wrong = 0;
+        for (size_t i = 0; i < count; ++i) {  // without branches on what is coded, which is a coin toss
+            const Row& row = tables_.rows[rows[i]];
+            positions[coded] = static_cast<uint16_t>(i);
+            coded += row.is_coded;
+            wrong |= static_cast<uint32_t>((symbols[i] != row.offset) & !row.is_coded);
+        }
+        if (wrong) return Status::certain_symbol;
         make_room(coded);
         WordWriter words{words_.data() + words_used_};
         for (uint32_t i = coded; i-- > 0;) {

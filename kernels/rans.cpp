@@ -41,6 +41,12 @@ struct Decoder {
     StreamDecoder stream;
 };
 
+int64_t count_coded_rows(const PackedTables& tables, Array<uint16_t> rows) {
+    nb::gil_scoped_release unlocked;
+    if (!rows_are_valid(tables, rows.data(), rows.size())) return -1;
+    return static_cast<int64_t>(count_coded(tables, rows.data(), rows.size()));
+}
+
 nb::object encode(const PackedTables& tables, Array<int16_t> symbols, Array<uint16_t> rows, uint32_t lanes) {
     require_equal(rows.size(), symbols.size());
     if (lanes < 1 || lanes > kMaxLanes || (lanes & (lanes - 1)) != 0) throw std::invalid_argument("lanes");
@@ -78,5 +84,6 @@ NB_MODULE(_rans, module) {
         .def("decode", &Decoder::decode, "tables"_a, "rows"_a, "symbols"_a.noconvert())
         .def("finish", [](const Decoder& self) { return static_cast<int>(self.stream.finish()); });
 
+    module.def("count_coded", &count_coded_rows, "tables"_a, "rows"_a);
     module.def("encode", &encode, "tables"_a, "symbols"_a, "rows"_a, "lanes"_a);
 }

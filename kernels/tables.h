@@ -10,7 +10,7 @@
 namespace rarefy {
 
 // 256 buckets of slots a row point at the first entry that reaches into them; a short scan does the rest. All of 64
-// usual rows fit the first-level cache at every precision, where one full slot table a row needs 1 MiB at 14 bits.
+// usual rows take some 70 kB at every precision, where a table of every slot would take 2 MB at 14 bits.
 constexpr int kBucketBits = 8;
 
 struct Row {
