@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from rarefy.codecs.limits import Limits
 from rarefy.codecs.orientation import Pixels, apply_orientation
-from rarefy.codecs.pictures import ADVICE, from_pil, read_picture, to_pil, write_picture
+from rarefy.codecs.pictures import from_pil, read_picture, to_pil, write_picture
 from rarefy.errors import LimitError, MediaError
 
 if TYPE_CHECKING:
@@ -164,7 +164,10 @@ def _from_array(array: npt.NDArray[Any]) -> Image:
     if array.ndim == 2:
         array = array[:, :, np.newaxis]
     if array.ndim != 3 or array.shape[2] not in (1, 3):
-        raise MediaError(f"arrays of pictures are uint8 [H, W], [H, W, 1] or [H, W, 3], not {array.shape}: {ADVICE}")
+        raise MediaError(
+            f"arrays of pictures are uint8 [H, W], [H, W, 1] or [H, W, 3], not {array.shape}: "
+            "give one picture, channels last, without alpha"
+        )
     return Image(np.ascontiguousarray(array))
 
 

@@ -298,6 +298,18 @@ def test_broken_rules_of_a_unit_are_format_errors(name: str) -> None:
     assert not isinstance(caught.value, ChecksumError | TruncatedError)
 
 
+def test_a_unit_has_room_for_its_symbol_checksum() -> None:
+    with pytest.raises(FormatError, match="unit 0 has 3 bytes"):
+        read(parts(SMALL_HEAD, b"abc").seal())
+    assert read(parts(SMALL_HEAD, b"abcd").seal()).units[0].sections == {"latents": b""}
+
+
+def test_a_size_is_below_2_to_the_32() -> None:
+    data = replace(SMALL_PARTS, sizes=[b"\x80\x80\x80\x80\x10"]).seal()
+    with pytest.raises(FormatError, match="the size of unit 0 is not a canonical varint"):
+        read(data)
+
+
 def test_unknown_sections_are_skipped_unless_critical() -> None:
     assert read(tiled_with(bytes(4) + b"\3\0" + b"\4\2ab")) == TILED
     with pytest.raises(UnsupportedError, match="unit 1"):
@@ -329,9 +341,13 @@ def test_a_tile_larger_than_the_picture_is_one_unit() -> None:
 
 @pytest.mark.parametrize("entries", [b"\x13\x06", b"\x11\x07", b"\x06\x12", b"\x12\x86\x00"])
 def test_an_index_that_does_not_agree_is_told(entries: bytes) -> None:
-    data = replace(TILED_PARTS, index=entries).seal()
+    plain = TILED_PARTS.head[:5] + b"\x2c" + TILED_PARTS.head[6:]  # without sections, which could be told by themselves
+    data = replace(TILED_PARTS, head=plain, index=entries).seal()
     with pytest.raises(FormatError):
         read(data)
+    if entries in (b"\x13\x06", b"\x12\x86\x00"):  # the others add up, and units are not looked at for an `Info`
+        with pytest.raises(FormatError):
+            read_info(data)
 
 
 @pytest.mark.parametrize(

@@ -213,7 +213,7 @@ NOT_TAKEN: dict[str, tuple[Callable[[], Any], str]] = {
     "number": (lambda: 3, "type int"),
     "empty array": (lambda: np.zeros((0, 4, 3), np.uint8), "at least one pixel"),
     "float array": (lambda: np.zeros((4, 4, 3)), "float64"),
-    "four channels": (lambda: noise(4, 4, 4), "convert it"),
+    "four channels": (lambda: noise(4, 4, 4), "without alpha"),
     "batch": (lambda: np.zeros((2, 4, 4, 3), np.uint8), r"\(2, 4, 4, 3\)"),
     "planes": (lambda: np.zeros((3, 8, 9), np.uint8), r"\(3, 8, 9\)"),
     "line": (lambda: np.zeros(9, np.uint8), r"\(9,\)"),
