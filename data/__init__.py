@@ -1,1 +1,0 @@
-"""Shards and loaders of latents for training from compressed data; they arrive with the walloc codecs."""
