@@ -1,0 +1,49 @@
+"""The default codec: photographs, any quality with one set of weights, a hyperprior with four context steps."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from rarefy.entropy.hyperprior import STEPS, Hyperprior
+from rarefy.models.hyper import HyperAnalysis, MeanNetwork, ScaleNetwork
+from rarefy.models.transforms import Analysis, Synthesis
+
+
+@dataclass(frozen=True)
+class ImageConfig:
+    """Sizes of the networks; lambdas are the ends of the range of quality (MSE on 0..255, as in CompressAI)."""
+
+    latents: int = 320
+    fine: int = 128
+    fine_blocks: int = 6
+    coarse: int = 320
+    coarse_blocks: int = 3
+    width: int = 192
+    hyper: int = 64
+    lambda_low: float = 4e-4
+    lambda_high: float = 0.4
+
+
+class ImageCodec(nn.Module):
+    Config = ImageConfig
+
+    def __init__(self, config: ImageConfig = ImageConfig()) -> None:
+        super().__init__()
+        c = config
+        self.config = c
+        self.g_a = Analysis(c.latents, c.fine, c.fine_blocks, c.coarse, c.coarse_blocks)
+        self.g_s = Synthesis(c.latents, c.fine, c.fine_blocks, c.coarse, c.coarse_blocks)
+        self.bottleneck = Hyperprior(
+            HyperAnalysis(c.latents, c.width, c.hyper),
+            ScaleNetwork(c.latents, c.width, c.hyper, STEPS),
+            MeanNetwork(c.latents, c.width, STEPS),
+            latents=c.latents,
+            width=c.width,
+            hyper=c.hyper,
+            lambdas=(c.lambda_low, c.lambda_high),
+        )
+
+    def forward(self, x: Tensor, position: Tensor) -> tuple[Tensor, Tensor]:
+        y_hat, bits = self.bottleneck(self.g_a(x), position)
+        return self.g_s(y_hat), bits

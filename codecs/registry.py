@@ -1,0 +1,43 @@
+"""The codecs by name. Names and facts need no torch; the classes are imported when a codec is built."""
+
+import dataclasses
+from dataclasses import dataclass
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from rarefy.errors import OptionError
+
+if TYPE_CHECKING:
+    from torch import nn
+
+
+@dataclass(frozen=True)
+class CodecEntry:
+    """What is known of a codec before it is loaded; `home` is "module:class"."""
+
+    name: str
+    media: str
+    summary: str
+    home: str
+
+
+_CODECS = {
+    "image": CodecEntry("image", "image", "photographs at any quality, fast on plain CPUs", "rarefy.codecs.image:ImageCodec"),
+}
+
+
+def codecs() -> dict[str, CodecEntry]:
+    """Every registered codec by name."""
+    return dict(_CODECS)
+
+
+def build(name: str, model: dict[str, Any]) -> "nn.Module":
+    """A codec with random weights; `model` holds the fields of its config."""
+    if name not in _CODECS:
+        raise OptionError(f"no codec is named {name!r}; there are: {', '.join(_CODECS)}")
+    module, cls = _CODECS[name].home.split(":")
+    codec = getattr(import_module(module), cls)
+    try:
+        return codec(codec.Config(**model))
+    except TypeError as error:
+        raise OptionError(f"codec {name!r}: wrong model settings: {error}") from error

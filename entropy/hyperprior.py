@@ -1,0 +1,143 @@
+"""The hyperprior bottleneck with context steps: differentiable forward for training.
+
+Symbols are round(y * gain - mu). The means mu come from a float network and only shift the reconstruction; the table index of
+each symbol comes from the scale network, of which an integer copy (`rarefy.entropy.integer`) codes files.
+"""
+
+import math
+from typing import Protocol
+
+import torch
+from torch import Tensor, nn
+
+from rarefy.entropy.likelihood import LN2, at_least, log_probability, logistic_bits, round_through, rounded_bits
+
+SCALE_COUNT = 64
+SCALE_LOW = 0.04  # logistic scale of table 0, where zero has probability 1 - 7e-6
+SCALE_HIGH = 100.0
+SCALE_STEP = math.log(SCALE_HIGH / SCALE_LOW) / (SCALE_COUNT - 1)
+GAIN_LAMBDA = 4e-4  # at this lambda (MSE on 0..255) a uniform quantiser of step 1/255 meets the slope: gain 1 by convention
+
+STEPS = 4
+# Phase (2 * row parity + column parity) that each step codes in channels c with c % 4 == q (quadtree order of DCVC-DC).
+PHASES = ((0, 1, 2, 3), (3, 2, 1, 0), (2, 3, 0, 1), (1, 0, 3, 2))
+MIXTURE = 3
+
+
+class StepNetwork(Protocol):
+    """A network that speaks once a step: `ScaleNetwork` or `MeanNetwork`."""
+
+    def step(self, step: int, features: Tensor, context: Tensor) -> Tensor:
+        """features [B, width, h, w], context [B, latents, h, w]; gives [B, latents, h, w]."""
+
+
+def along_quality(table: Tensor, position: Tensor) -> Tensor:
+    """Interpolate table [points, ...] linearly at position [B] in 0..1; gives [B, ...]."""
+    x = position * (table.shape[0] - 1)
+    low = x.floor().clamp(max=table.shape[0] - 2)
+    t = (x - low).reshape(-1, *[1] * (table.dim() - 1))
+    index = low.long()
+    return table[index] * (1 - t) + table[index + 1] * t
+
+
+def step_masks(phases: Tensor, channels: int, height: int, width: int) -> Tensor:
+    """Which latents each step codes: bool [STEPS, channels, height, width]; phases: `PHASES` on the device."""
+    device = phases.device
+    phase = 2 * (torch.arange(height, device=device) % 2)[:, None] + torch.arange(width, device=device) % 2
+    wanted = phases.repeat(1, (channels + 3) // 4)[:, :channels]
+    return wanted[:, :, None, None] == phase
+
+
+class Hyperprior(nn.Module):
+    """Latents to bits and back, for any quality; see the module's docstring.
+
+    h_a, scales and means are the networks (`rarefy.models.hyper`); lambdas the ends of the range of quality, in CompressAI's
+    unit; points the knots on log lambda of everything that depends on the quality.
+    """
+
+    sigma: Tensor
+    phases: Tensor
+
+    def __init__(
+        self,
+        h_a: nn.Module,
+        scales: nn.Module,
+        means: nn.Module,
+        *,
+        latents: int,
+        width: int,
+        hyper: int,
+        lambdas: tuple[float, float],
+        points: int = 13,
+    ) -> None:
+        super().__init__()
+        self.h_a, self.scales, self.means = h_a, scales, means
+        self.lambdas = lambdas
+        self.register_buffer("sigma", torch.ones(latents))
+        self.register_buffer("phases", torch.tensor(PHASES), persistent=False)
+        self.gain_encoder = nn.Parameter(torch.zeros(points, latents))
+        self.gain_decoder = nn.Parameter(torch.zeros(points, latents))
+        self.scale_start = nn.Parameter(torch.zeros(points, latents))
+        self.embedding = nn.Parameter(torch.zeros(points, width))
+        prior = torch.zeros(points, 3 * MIXTURE, hyper)
+        prior[:, MIXTURE : 2 * MIXTURE] = torch.linspace(-1, 1, MIXTURE)[:, None]
+        self.prior = nn.Parameter(prior)
+
+    def rate_multiplier(self, position: Tensor) -> Tensor:
+        """Lambda at a quality position [B] in 0..1."""
+        low, high = self.lambdas
+        return low * (high / low) ** position
+
+    def gains(self, position: Tensor) -> tuple[Tensor, Tensor]:
+        """Factors before rounding and after it, each [B, latents, 1, 1]."""
+        base = 0.5 * torch.log(self.rate_multiplier(position) / GAIN_LAMBDA)[:, None]
+        encoder = torch.exp(base + along_quality(self.gain_encoder, position))
+        decoder = torch.exp(along_quality(self.gain_decoder, position) - base)
+        return encoder[:, :, None, None], decoder[:, :, None, None]
+
+    def spread(self, position: Tensor) -> Tensor:
+        """Deviation of the scaled latents before anything is known, [B, latents, 1, 1]: the unit of the means."""
+        base = torch.sqrt(self.rate_multiplier(position) / GAIN_LAMBDA)
+        return (base[:, None] * self.sigma)[:, :, None, None]
+
+    def start_index(self, position: Tensor) -> Tensor:
+        """Table index, as a real number, that a latent has before the scale network speaks, [B, latents, 1, 1].
+
+        A logistic of scale .4 sigma is close to the latents' distribution when nothing else is known.
+        """
+        start = torch.log(0.4 * self.spread(position) / SCALE_LOW) / SCALE_STEP
+        return start + along_quality(self.scale_start, position)[:, :, None, None]
+
+    def forward(self, y: Tensor, position: Tensor) -> tuple[Tensor, Tensor]:
+        """y: float32 [B, latents, h, w], h and w multiples of 4; gives the reconstructed y and the bits [B]."""
+        gain, back = self.gains(position)
+        scaled = y * gain
+        z = self.h_a(scaled).float()
+        z_hat = round_through(z)
+        features = self.scales.features(z_hat, along_quality(self.embedding, position))
+        y_hat, bits = self._code(scaled, features, position)
+        return y_hat * back, bits + self._hyper_bits(z, position).sum((1, 2, 3))
+
+    def _code(self, scaled: Tensor, features: Tensor, position: Tensor) -> tuple[Tensor, Tensor]:
+        spread, start = self.spread(position), self.start_index(position)
+        masks = step_masks(self.phases, *scaled.shape[1:])
+        index, v = torch.zeros_like(scaled), torch.zeros_like(scaled)
+        y_hat, magnitudes = torch.zeros_like(scaled), torch.zeros_like(scaled)
+        for step, mask in enumerate(masks):
+            mu = self.means.step(step, features, torch.asinh(y_hat / spread)).float() * spread
+            index = torch.where(mask, self.scales.step(step, features, magnitudes).float(), index)
+            residual = scaled - mu
+            symbol = round_through(residual)
+            v = torch.where(mask, residual, v)
+            y_hat = torch.where(mask, symbol + mu, y_hat)
+            magnitudes = torch.where(mask, torch.asinh(symbol.abs()), magnitudes)
+        inverse_scale = torch.exp(-SCALE_STEP * at_least(start + index, 0.0).clamp(max=SCALE_COUNT - 1)) / SCALE_LOW
+        return y_hat, logistic_bits(v, inverse_scale).sum((1, 2, 3))
+
+    def _hyper_bits(self, z: Tensor, position: Tensor) -> Tensor:
+        prior = along_quality(self.prior, position)[..., None, None]
+        logits, mean, log_scale = prior.split(MIXTURE, 1)
+        weights, inverse_scale = torch.log_softmax(logits, 1), torch.exp(-log_scale.clamp(-4, 6))
+        return rounded_bits(
+            z, lambda u: torch.logsumexp(weights + log_probability(u[:, None] - mean, inverse_scale), 1) / -LN2
+        )

@@ -1,0 +1,70 @@
+"""Differentiable code lengths of rounded values under logistic distributions.
+
+The rate that training sees is the rate that the coder pays: code lengths are those of the *rounded* value. Their gradient with
+respect to the value is the exact mean gradient under uniform noise, d bits / d v = f(v + 1/2) - f(v - 1/2) with
+f(v) = -log2 P([v - 1/2, v + 1/2]), which needs no sampling (Agustsson & Theis 2020 discuss the expectation).
+"""
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+LN2 = math.log(2)
+
+
+def round_through(v: Tensor) -> Tensor:
+    """Round to the nearest integer; the gradient passes as if nothing happened."""
+    return v + (v.round() - v).detach()
+
+
+def log_probability(v: Tensor, inverse_scale: Tensor) -> Tensor:
+    """Natural logarithm of the mass of [v - 1/2, v + 1/2] under a zero-mean logistic with scale 1 / inverse_scale.
+
+    Exact for any v without a floor: sigmoid(a) - sigmoid(b) = sigmoid(a) sigmoid(-b) (1 - e^(b - a)).
+    """
+    distance = v.abs()
+    return (
+        F.logsigmoid((0.5 - distance) * inverse_scale)
+        + F.logsigmoid((0.5 + distance) * inverse_scale)
+        + torch.log(-torch.expm1(-inverse_scale))
+    )
+
+
+def rounded_bits(v: Tensor, bits: Callable[[Tensor], Tensor]) -> Tensor:
+    """Code length of round(v) under `bits`, differentiable in v and in whatever `bits` closes over."""
+    with torch.no_grad():
+        slope = bits(v + 0.5) - bits(v - 0.5)
+    return bits(v.detach().round()) + (v - v.detach()) * slope
+
+
+def logistic_bits(v: Tensor, inverse_scale: Tensor) -> Tensor:
+    """Bits of round(v) under a zero-mean logistic; all tensors of one shape."""
+    return rounded_bits(v, lambda u: log_probability(u, inverse_scale) / -LN2)
+
+
+class AtLeast(torch.autograd.Function):
+    """max(x, bound) whose gradient also passes below the bound where a descent step would raise x (Ballé's lower bound)."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, bound: float) -> Tensor:
+        """x: any shape; the same shape comes out."""
+        ctx.save_for_backward(x)
+        ctx.bound = bound
+        return x.clamp_min(bound)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
+        """Block the gradient only where it would push x further below the bound."""
+        (x,) = ctx.saved_tensors
+        (gradient,) = gradients
+        return gradient * ((x >= ctx.bound) | (gradient < 0)), None
+
+
+def at_least(x: Tensor, bound: float) -> Tensor:
+    """Apply `AtLeast`."""
+    result: Tensor = AtLeast.apply(x, bound)
+    return result

@@ -1,0 +1,94 @@
+"""Networks of the image codec's entropy model: hyper-analysis, scale network and mean network.
+
+Latents are coded in four steps (the quadtree order of DCVC-DC, Li et al. 2023): each step covers a quarter of all latents, at
+every position, so that its context is spatial and across channels at once. The scale network sees only integers
+(hyper-latents, symbols, the quality), so that an exact integer copy of it can choose the tables; the mean network may see
+reconstructed floats.
+"""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from rarefy.models.layers import PartialBlock
+
+def by_parity(table: Tensor, height: int, width: int) -> Tensor:
+    """Tile a table [C, 2, 2] over the positions: [C, height, width]."""
+    return table.repeat(1, (height + 1) // 2, (width + 1) // 2)[:, :height, :width]
+
+
+class HyperAnalysis(nn.Module):
+    """h_a: scaled latents [B, latents, h, w], h and w multiples of 4, to hyper-latents [B, hyper, h/4, w/4]."""
+
+    def __init__(self, latents: int, width: int, hyper: int) -> None:
+        super().__init__()
+        self.first = nn.Conv2d(2 * latents, width, 1)
+        self.middle = nn.Conv2d(4 * width, width, 1)
+        self.block = PartialBlock(width)
+        self.last = nn.Conv2d(4 * width, hyper, 1)
+
+    def forward(self, y: Tensor) -> Tensor:
+        """Values and magnitudes enter through asinh, which keeps large ones from drowning the rest."""
+        y = torch.asinh(y)
+        h = F.relu(self.first(torch.cat([y, y.abs()], 1)))
+        h = self.block(self.middle(F.pixel_unshuffle(h, 2)))
+        return self.last(F.pixel_unshuffle(h, 2))
+
+
+class ScaleNetwork(nn.Module):
+    """Scales from hyper-latents, symbols of earlier steps and the quality; made so that eight-bit integers can run it.
+
+    `features` gives [B, width, 4 h_z, 4 w_z]; `step` gives the head's output [B, latents, h, w], in units of table indices
+    above a start that belongs to the bottleneck.
+    """
+
+    def __init__(self, latents: int, width: int, hyper: int, steps: int) -> None:
+        super().__init__()
+        self.up_coarse = nn.Conv2d(hyper, 4 * width, 1)
+        self.block_coarse = PartialBlock(width, squared=False)
+        self.up_fine = nn.Conv2d(width, 4 * width, 1)
+        self.blocks_fine = nn.ModuleList(PartialBlock(width, squared=False) for _ in range(2))
+        self.position = nn.Parameter(torch.zeros(steps, width, 2, 2))
+        self.symbols_in = nn.ModuleList(nn.Conv2d(latents, width, 1) for _ in range(steps - 1))
+        self.contexts = nn.ModuleList(PartialBlock(width, part=2, squared=False) for _ in range(steps - 1))
+        self.heads = nn.ModuleList(nn.Conv2d(width, latents, 1) for _ in range(steps))
+        for head in self.heads:
+            nn.init.zeros_(head.weight)
+            nn.init.zeros_(head.bias)
+
+    def features(self, z_hat: Tensor, embedding: Tensor) -> Tensor:
+        """z_hat: [B, hyper, h_z, w_z] integers as floats; embedding: what the quality adds, [B, width]."""
+        h = F.pixel_shuffle(self.up_coarse(z_hat), 2)
+        h = F.pixel_shuffle(self.up_fine(self.block_coarse(h)), 2)
+        h = h + embedding[:, :, None, None]
+        for block in self.blocks_fine:
+            h = block(h)
+        return h
+
+    def step(self, step: int, features: Tensor, magnitudes: Tensor) -> Tensor:
+        """magnitudes: asinh |symbol| of the latents coded so far, zero elsewhere, [B, latents, h, w]."""
+        h = features + by_parity(self.position[step], *features.shape[2:])
+        if step:
+            h = self.contexts[step - 1](h + self.symbols_in[step - 1](magnitudes))
+        return self.heads[step](h)
+
+
+class MeanNetwork(nn.Module):
+    """Means from the scale network's features and the latents reconstructed so far, in units of the latents' deviations."""
+
+    def __init__(self, latents: int, width: int, steps: int) -> None:
+        super().__init__()
+        self.position = nn.Parameter(torch.zeros(steps, width, 2, 2))
+        self.latents_in = nn.ModuleList(nn.Conv2d(latents, width, 1) for _ in range(steps - 1))
+        self.contexts = nn.ModuleList(PartialBlock(width, part=2, squared=False) for _ in range(steps - 1))
+        self.heads = nn.ModuleList(nn.Conv2d(width, latents, 1) for _ in range(steps))
+        for head in self.heads:
+            nn.init.zeros_(head.weight)
+            nn.init.zeros_(head.bias)
+
+    def step(self, step: int, features: Tensor, reconstructed: Tensor) -> Tensor:
+        """features: the scale network's; reconstructed: asinh of y_hat / deviation so far, zero elsewhere, [B, latents, h, w]."""
+        h = features + by_parity(self.position[step], *features.shape[2:])
+        if step:
+            h = self.contexts[step - 1](h + self.latents_in[step - 1](reconstructed))
+        return self.heads[step](h)

@@ -1,0 +1,55 @@
+"""Layers that the picture networks share. Borders are padded by replication everywhere."""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+
+def replicate_border(x: Tensor) -> Tensor:
+    """Repeat the outermost rows and columns of [B, C, H, W] once.
+
+    Inductor of torch 2.11 mistakes the strides of this padding's backward pass, so compiled code takes the slower way.
+    """
+    if not torch.compiler.is_compiling():
+        return F.pad(x, (1, 1, 1, 1), mode="replicate")
+    x = torch.cat([x[:, :, :1], x, x[:, :, -1:]], 2)
+    return torch.cat([x[..., :1], x, x[..., -1:]], 3)
+
+
+class Conv3x3(nn.Conv2d):
+    """A 3x3 convolution, stride 1, that replicates the border."""
+
+    def __init__(self, inputs: int, outputs: int) -> None:
+        super().__init__(inputs, outputs, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """x: [B, inputs, H, W]; gives [B, outputs, H, W]."""
+        return super().forward(replicate_border(x))
+
+
+class PartialBlock(nn.Module):
+    """Residual block: a 3x3 convolution over a part of the channels, then two 1x1 layers over all of them.
+
+    Spatial mixing on `channels // part` channels costs a fraction of a dense 3x3 layer; the 1x1 layers do the rest
+    (partial convolution: Chen et al. 2023, "Run, Don't Walk"; in image compression: HPCM, Li et al. 2025).
+    `squared` uses relu(x)^2, which suits float transforms; plain relu stays exact in eight bits.
+    """
+
+    def __init__(self, channels: int, part: int = 4, expansion: int = 2, squared: bool = True) -> None:
+        super().__init__()
+        self.spatial_channels = channels // part
+        self.squared = squared
+        self.spatial = Conv3x3(self.spatial_channels, self.spatial_channels)
+        self.expand = nn.Conv2d(channels, expansion * channels, 1)
+        self.reduce = nn.Conv2d(expansion * channels, channels, 1)
+        nn.init.zeros_(self.reduce.weight)
+        for layer in (self.spatial, self.expand, self.reduce):
+            assert layer.bias is not None
+            nn.init.zeros_(layer.bias)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """x: [B, channels, H, W]; the same shape comes out."""
+        n = self.spatial_channels
+        mixed = torch.cat([self.spatial(x[:, :n]), x[:, n:]], 1)
+        hidden = F.relu(self.expand(mixed))
+        return x + self.reduce(hidden * hidden if self.squared else hidden)

@@ -1,0 +1,90 @@
+"""Picture transforms: analysis g_a and synthesis g_s, with no learned layer above 1/8 resolution.
+
+Pixel-unshuffle by 8, residual blocks at 1/8 and 1/16 resolution (as in DCVC-RT, Jia et al. 2025), no global operations, so
+that any window with its halo decodes like the whole. Before training the 1x1 layers are principal components: an orthonormal
+linear transform codec.
+"""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from rarefy.models.layers import PartialBlock
+
+STRIDE = 16
+
+
+def _blocks(channels: int, count: int) -> nn.Sequential:
+    return nn.Sequential(*(PartialBlock(channels) for _ in range(count)))
+
+
+class Analysis(nn.Module):
+    """g_a: float [B, 3, H, W] in 0..1, H and W multiples of 16, to latents float32 [B, latents, H/16, W/16]."""
+
+    def __init__(self, latents: int, fine: int, fine_blocks: int, coarse: int, coarse_blocks: int) -> None:
+        super().__init__()
+        self.first = nn.Conv2d(192, fine, 1)
+        self.fine = _blocks(fine, fine_blocks)
+        self.down = nn.Conv2d(4 * fine, coarse, 1)
+        self.coarse = _blocks(coarse, coarse_blocks)
+        self.last = nn.Conv2d(coarse, latents, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """The last layer runs in float32: bfloat16 has too few digits for large latents."""
+        h = self.fine(self.first(F.pixel_unshuffle(x - 0.5, 8)))
+        h = self.coarse(self.down(F.pixel_unshuffle(h, 2)))
+        with torch.autocast(h.device.type, enabled=False):
+            return self.last(h.float())
+
+
+class Synthesis(nn.Module):
+    """g_s: latents float32 [B, latents, h, w] to a picture float32 [B, 3, 16 h, 16 w], about 0..1 and not clipped."""
+
+    def __init__(self, latents: int, fine: int, fine_blocks: int, coarse: int, coarse_blocks: int) -> None:
+        super().__init__()
+        self.first = nn.Conv2d(latents, coarse, 1)
+        self.coarse = _blocks(coarse, coarse_blocks)
+        self.up = nn.Conv2d(coarse, 4 * fine, 1)
+        self.fine = _blocks(fine, fine_blocks)
+        self.last = nn.Conv2d(fine, 192, 1)
+
+    def forward(self, y: Tensor) -> Tensor:
+        """First and last layer run in float32; the caller's autocast chooses the precision between them."""
+        with torch.autocast(y.device.type, enabled=False):
+            h = self.first(y.float())
+        h = self.fine(F.pixel_shuffle(self.up(self.coarse(h)), 2))
+        with torch.autocast(h.device.type, enabled=False):
+            return F.pixel_shuffle(self.last(h.float()), 8) + 0.5
+
+
+@torch.no_grad()
+def start_as_principal_components(g_a: Analysis, g_s: Synthesis, patches: Tensor) -> Tensor:
+    """Set the 1x1 layers to principal components of `patches` (float [B, 3, H, W] in 0..1); gives the latents' deviations.
+
+    Blocks start at zero, so afterwards g_s(g_a(x)) is the best linear reconstruction and the latents are uncorrelated.
+    """
+    basis_fine, _ = _principal(F.pixel_unshuffle(patches - 0.5, 8), g_a.first.out_channels)
+    fine = F.conv2d(F.pixel_unshuffle(patches - 0.5, 8), basis_fine[:, :, None, None])
+    channels = max(g_a.last.out_channels, g_a.down.out_channels)
+    basis, sigma = _principal(F.pixel_unshuffle(fine, 2), channels)
+    latents, coarse = g_a.last.out_channels, g_a.down.out_channels
+    identity = torch.eye(latents, coarse)
+    for layer, matrix in (
+        (g_a.first, basis_fine),
+        (g_a.down, basis[:coarse]),
+        (g_a.last, identity),
+        (g_s.first, identity.T),
+        (g_s.up, basis[:coarse].T),
+        (g_s.last, basis_fine.T),
+    ):
+        layer.weight.copy_(matrix[:, :, None, None])
+        assert layer.bias is not None
+        layer.bias.zero_()
+    return sigma[:latents].clamp_min(sigma[0] * 1e-3)
+
+
+def _principal(features: Tensor, count: int) -> tuple[Tensor, Tensor]:
+    """The `count` strongest orthonormal directions [count, C] of features [B, C, H, W], and their deviations."""
+    rows = features.permute(0, 2, 3, 1).reshape(-1, features.shape[1]).double()
+    values, vectors = torch.linalg.eigh(rows.T @ rows / len(rows))
+    return vectors.flip(1)[:, :count].T.float(), values.flip(0)[:count].clamp_min(0).sqrt().float()

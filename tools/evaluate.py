@@ -1,0 +1,43 @@
+"""Rate and distortion of a codec in training: ideal code lengths of rounded latents on whole pictures, no files."""
+
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+POSITIONS = (0.05, 0.15, 0.30, 0.45, 0.60, 0.75, 0.90)
+
+
+def read_pixels(path: Path) -> Tensor:
+    """A picture as uint8 [1, 3, H, W]."""
+    from PIL import Image
+
+    with Image.open(path) as opened:
+        return torch.from_numpy(np.array(opened.convert("RGB"))).permute(2, 0, 1)[None]
+
+
+@torch.inference_mode()
+def rate_and_psnr(model: nn.Module, pixels: Tensor, position: float) -> tuple[float, float]:
+    """Bits per pixel and PSNR of the picture rounded to 8 bits, uint8 [1, 3, H, W], at a quality in 0..1."""
+    height, width = pixels.shape[2:]
+    x = F.pad(pixels.float() / 255, (0, -width % 64, 0, -height % 64), mode="replicate")
+    x = x.contiguous(memory_format=torch.channels_last)
+    x_hat, bits = model(x, torch.full((1,), position, device=x.device))
+    decoded = (x_hat[:, :, :height, :width].clamp(0, 1) * 255).round()
+    error = (decoded - pixels).square().mean()
+    return float(bits / (height * width)), float(10 * torch.log10(255**2 / error))
+
+
+def evaluate(model: nn.Module, files: list[Path], positions: tuple[float, ...] = POSITIONS) -> list[dict[str, float]]:
+    """Means over pictures at each quality: [{"quality", "bits_per_pixel", "psnr"}]."""
+    device = next(model.parameters()).device
+    sums = torch.zeros(len(positions), 2, dtype=torch.float64)
+    for path in files:
+        pixels = read_pixels(path).to(device)
+        sums += torch.tensor([rate_and_psnr(model, pixels, p) for p in positions], dtype=torch.float64)
+    means = (sums / len(files)).tolist()
+    return [
+        {"quality": 100 * p, "bits_per_pixel": rate, "psnr": psnr} for p, (rate, psnr) in zip(positions, means, strict=True)
+    ]

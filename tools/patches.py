@@ -1,0 +1,84 @@
+"""Training pictures as one flat uint8 array, on any device, and random patches cut from it by index arithmetic.
+
+Decoding a picture costs more than a training step, so every picture is decoded once and stays in memory. Smaller copies of each
+picture widen the range of scales and lift the quality of lossy sources.
+"""
+
+import hashlib
+from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from rarefy.errors import MediaError
+
+SUFFIXES = {".avif", ".webp", ".png", ".jpg", ".jpeg"}
+
+
+def is_held_back(name: str, one_in: int) -> bool:
+    """Whether a file belongs to the held-back split: a property of its name alone, so that no list is needed."""
+    return one_in > 0 and int(hashlib.sha1(name.encode()).hexdigest()[:8], 16) % one_in == 0
+
+
+def picture_files(folders: list[Path], one_in: int, held_back: bool) -> list[Path]:
+    """The pictures of one side of the split, sorted by name."""
+    files = sorted(p for folder in folders for p in folder.rglob("*") if p.suffix.lower() in SUFFIXES)
+    return [p for p in files if is_held_back(p.name, one_in) == held_back]
+
+
+def read_scales(path: Path, scales: tuple[float, ...], smallest: int) -> list[np.ndarray]:
+    """Decode a picture to uint8 [H, W, 3] at each scale at which its shorter side is at least `smallest` pixels."""
+    from PIL import Image
+
+    with Image.open(path) as opened:
+        picture = opened.convert("RGB")
+    sizes = [(scale, tuple(round(scale * side) for side in picture.size)) for scale in scales]
+    return [
+        np.asarray(picture if scale == 1 else picture.resize(size, Image.Resampling.LANCZOS))
+        for scale, size in sizes
+        if min(size) >= smallest
+    ]
+
+
+class Patches:
+    """Random square patches: uint8 [B, 3, size, size], flipped and transposed at random, from a pool on `device`."""
+
+    def __init__(
+        self, files: list[Path], size: int, scales: tuple[float, ...], device: torch.device, workers: int = 1
+    ) -> None:
+        jobs = (files, [scales] * len(files), [size] * len(files))
+        if workers > 1:
+            with ProcessPoolExecutor(workers) as pool:
+                pictures = [a for many in pool.map(read_scales, *jobs, chunksize=4) for a in many]
+        else:
+            pictures = [a for many in map(read_scales, *jobs) for a in many]
+        if not pictures:
+            raise MediaError(f"no training pictures with a shorter side of at least {size} pixels")
+        shapes = torch.tensor([a.shape[:2] for a in pictures], dtype=torch.long)
+        areas = shapes.prod(1)
+        self.size = size
+        self.device = device
+        self.pixels = torch.from_numpy(np.concatenate([a.reshape(-1, 3) for a in pictures])).to(device)
+        self.starts = (areas.cumsum(0) - areas).to(device)
+        self.heights, self.widths = shapes.to(device).unbind(1)
+        self.ends = (areas.double().cumsum(0) / areas.sum()).to(device)
+        self.megapixels = float(areas.sum()) / 1e6
+
+    def draw(self, count: int, generator: torch.Generator) -> Tensor:
+        """Cut `count` patches; the generator lives on the pool's device."""
+        u = torch.rand(6, count, device=self.device, generator=generator)
+        which = torch.searchsorted(self.ends, u[5].double()).clamp(max=len(self.ends) - 1)
+        height, width = self.heights[which], self.widths[which]
+        top = (u[0] * (height - self.size + 1)).long()
+        left = (u[1] * (width - self.size + 1)).long()
+        run = torch.arange(self.size, device=self.device)
+        down = torch.where(u[2, :, None] < 0.5, run, self.size - 1 - run)
+        across = torch.where(u[3, :, None] < 0.5, run, self.size - 1 - run)
+        rows, columns = down[:, :, None], across[:, None, :]
+        turned = u[4, :, None, None] < 0.5
+        y = torch.where(turned, down[:, None, :], rows)
+        x = torch.where(turned, across[:, :, None], columns)
+        index = (self.starts[which] + top * width + left)[:, None, None] + y * width[:, None, None] + x
+        return self.pixels[index].permute(0, 3, 1, 2)

@@ -1,0 +1,67 @@
+"""Recipes: the TOML file that says how a codec is trained, read strictly (unknown and missing keys are errors)."""
+
+import dataclasses
+import tomllib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from rarefy.errors import OptionError
+
+
+@dataclass(frozen=True)
+class DataRecipe:
+    """Where patches come from; sizes in pixels."""
+
+    patch: int
+    scales: tuple[float, ...]
+    held_back_one_in: int
+
+
+@dataclass(frozen=True)
+class TrainRecipe:
+    """The schedule and the optimisers; see the comments of recipes/image.toml."""
+
+    batch: int
+    minutes: float
+    warmup_steps: int
+    decay_from: float
+    adam: float
+    muon: float
+    muon_every: int
+    clip: float
+    ema: float
+    weight_power: float
+    seed: int
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """A whole recipe; `model` holds the fields of the codec's own config."""
+
+    codec: str
+    model: dict[str, Any]
+    data: DataRecipe
+    train: TrainRecipe
+
+
+def _strictly(cls: type, table: dict[str, Any], where: str) -> Any:
+    fields = {f.name for f in dataclasses.fields(cls)}
+    if wrong := fields.symmetric_difference(table):
+        raise OptionError(f"{where}: these keys are unknown or missing: {', '.join(sorted(wrong))}")
+    return cls(**{k: tuple(v) if isinstance(v, list) else v for k, v in table.items()})
+
+
+def read_recipe(path: Path, overrides: list[str]) -> Recipe:
+    """Read a recipe; overrides are TOML assignments such as "train.batch = 4"."""
+    try:
+        tables = tomllib.loads(path.read_text())
+        for line in overrides:
+            section, key = line.split("=", 1)[0].strip().split(".")
+            tables[section][key] = tomllib.loads("x = " + line.split("=", 1)[1])["x"]
+    except (OSError, KeyError, ValueError) as error:
+        raise OptionError(f"{path}: not a recipe, or a wrong override: {error}") from error
+    tables["data"] = _strictly(DataRecipe, tables.get("data", {}), f"{path} [data]")
+    tables["train"] = _strictly(TrainRecipe, tables.get("train", {}), f"{path} [train]")
+    recipe: Recipe = _strictly(Recipe, tables, str(path))
+    return recipe

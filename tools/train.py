@@ -1,0 +1,322 @@
+"""The trainer of every codec: `rarefy train recipes/image.toml --data DIR... --out RUN`.
+
+One flat loop: patches from memory, a quality drawn per patch, loss = bits per pixel + lambda * squared error, Muon for hidden
+matrices and Adam for the rest, an exponential moving average of the weights. The state is saved at intervals and on SIGTERM
+or Ctrl-C, and the same command goes on from there exactly. It needs no compiled extension.
+"""
+
+import argparse
+import csv
+import json
+import math
+import signal
+import sys
+import time
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from rarefy.errors import OptionError, WeightsError
+from rarefy.models.layers import PartialBlock
+from rarefy.tools.evaluate import evaluate
+from rarefy.tools.muon import Muon
+from rarefy.tools.patches import Patches, picture_files
+from rarefy.tools.recipe import Recipe, TrainRecipe, read_recipe
+
+COLUMNS = ("step", "minutes", "megapixels", "learning_rate", "loss", "bits_per_pixel", "psnr", "gradient")
+
+
+def stratified(count: int, device: torch.device, generator: torch.Generator) -> Tensor:
+    """`count` qualities in 0..1, one from each of `count` equal parts, in random order."""
+    u = torch.rand(count, device=device, generator=generator)
+    order = torch.randperm(count, device=device, generator=generator)
+    return (order + u) / count
+
+
+def rate_distortion(model: nn.Module, pixels: Tensor, position: Tensor, power: float) -> tuple[Tensor, Tensor]:
+    """Loss, and [bits per pixel, squared error on 0..1] means, of patches uint8 [B, 3, H, W] at qualities [B]."""
+    x = pixels.float() / 255
+    x_hat, bits = model(x, position)
+    error = (x_hat - x).square().mean((1, 2, 3))
+    bits_per_pixel = bits / (x.shape[2] * x.shape[3])
+    multiplier = model.bottleneck.rate_multiplier(position)
+    weight = (multiplier / multiplier.log().mean().exp()) ** power
+    loss = (weight * (bits_per_pixel + multiplier * 255**2 * error)).mean()
+    return loss, torch.stack([bits_per_pixel.mean(), error.log().mean()]).detach()
+
+
+def optimisers(model: nn.Module, recipe: TrainRecipe) -> list[torch.optim.Optimizer]:
+    """Muon for the weights of residual blocks, Adam for everything else."""
+    blocks = [m for m in model.modules() if isinstance(m, PartialBlock)]
+    hidden = {p for block in blocks for p in block.parameters() if p.dim() == 4}
+    rest = [p for p in model.parameters() if p not in hidden]
+    adam = torch.optim.Adam(rest, lr=recipe.adam, betas=(0.9, 0.99), fused=True)
+    return [adam, Muon([p for p in model.parameters() if p in hidden], lr=recipe.muon)]
+
+
+class Trainer:
+    """Everything that a run holds; `state_dict` and `load_state_dict` make it resume exactly."""
+
+    def __init__(self, recipe: Recipe, patches: Patches, model: nn.Module, compile_model: bool) -> None:
+        self.recipe, self.patches, self.model = recipe, patches, model
+        self.device = patches.device
+        self.generator = torch.Generator(self.device).manual_seed(recipe.train.seed)
+        self.optimisers = optimisers(model, recipe.train)
+        self.rates = [g["lr"] for o in self.optimisers for g in o.param_groups]
+        self.ema = [p.detach().clone() for p in model.parameters()]
+        self.norm = torch.zeros((), device=self.device)
+        self.step, self.seconds = 0, 0.0
+        self.loss_function = torch.compile(rate_distortion) if compile_model else rate_distortion
+        self.scale_function = torch.compile(scale_gradients) if compile_model else scale_gradients
+
+    def state_dict(self) -> dict[str, Any]:
+        """Tensors and numbers that the next process needs."""
+        return {
+            "model": self.model.state_dict(),
+            "ema": self.ema,
+            "optimisers": [o.state_dict() for o in self.optimisers],
+            "generator": self.generator.get_state(),
+            "norm": self.norm,
+            "step": self.step,
+            "seconds": self.seconds,
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Take up the state of an earlier process of the same recipe."""
+        self.model.load_state_dict(state["model"])
+        self.ema = [t.to(self.device) for t in state["ema"]]
+        for optimiser, saved in zip(self.optimisers, state["optimisers"], strict=True):
+            optimiser.load_state_dict(saved)
+        self.generator.set_state(state["generator"].cpu())
+        self.norm = state["norm"].to(self.device)
+        self.step, self.seconds = state["step"], state["seconds"]
+
+    def schedule(self, minutes: float) -> float:
+        """Factor of the learning rates: warm-up by steps, flat, then linear to zero by time."""
+        t = self.recipe.train
+        spent = self.seconds / 60 / minutes
+        decay = 1.0 if spent < t.decay_from else max(0.0, (1 - spent) / (1 - t.decay_from))
+        return decay * min(1.0, (self.step + 1) / t.warmup_steps)
+
+    def train_step(self, factor: float) -> tuple[Tensor, Tensor, Tensor]:
+        """One step; gives loss, [bits per pixel, log squared error] and the gradient's norm, all on the device."""
+        t = self.recipe.train
+        pixels = self.patches.draw(t.batch, self.generator)
+        position = stratified(t.batch, self.device, self.generator)
+        with torch.autocast(self.device.type, torch.bfloat16):
+            loss, facts = self.loss_function(self.model, pixels, position, t.weight_power)
+        loss.backward()
+        norm = self._clip()
+        muon_now = self.step % t.muon_every == 0
+        for optimiser, rate in zip(self.optimisers, self.rates, strict=True):
+            if muon_now or not isinstance(optimiser, Muon):
+                optimiser.param_groups[0]["lr"] = rate * factor
+                optimiser.step()
+                optimiser.zero_grad()
+        self.step += 1
+        with torch.no_grad():
+            weight = min(t.ema, self.step / (self.step + 10))
+            torch._foreach_lerp_(self.ema, [p.detach() for p in self.model.parameters()], 1 - weight)
+        return loss.detach(), facts, norm
+
+    def _clip(self) -> Tensor:
+        """Limit the gradients to a multiple of their running norm; gradients that are not finite become zero."""
+        gradients = [p.grad for p in self.model.parameters() if p.grad is not None]
+        norm = torch.nn.utils.get_total_norm(gradients)
+        finite = torch.isfinite(norm)
+        running = torch.where((self.norm == 0) & finite, norm, self.norm)
+        limit = self.recipe.train.clip * running
+        self.scale_function(gradients, (limit / (norm + 1e-12)).clamp(max=1.0), finite)
+        self.norm = torch.where(finite, running.lerp(torch.minimum(norm, limit), 0.02), running)
+        return norm
+
+
+def scale_gradients(gradients: list[Tensor], scale: Tensor, finite: Tensor) -> None:
+    """Multiply in place by `scale`, or zero everything where `finite` is false."""
+    for gradient in gradients:
+        gradient.copy_(torch.where(finite, gradient * scale, 0.0))
+
+
+def build_model(recipe: Recipe, patches: Patches, device: torch.device) -> nn.Module:
+    """A fresh codec whose first step is already a linear transform codec (principal components of training patches)."""
+    from rarefy.codecs.registry import build
+    from rarefy.models.transforms import start_as_principal_components
+
+    torch.manual_seed(recipe.train.seed)
+    model = build(recipe.codec, recipe.model)
+    generator = torch.Generator(patches.device).manual_seed(recipe.train.seed)
+    sample = patches.draw(256, generator).cpu().float() / 255
+    model.bottleneck.sigma.copy_(start_as_principal_components(model.g_a, model.g_s, sample))
+    return model.to(device, memory_format=torch.channels_last)
+
+
+def start_from(model: nn.Module, path: Path) -> None:
+    """Take all weights from a safetensors file, or the pieces in a folder, of the same recipe."""
+    from safetensors.torch import load_file
+
+    try:
+        paths = sorted(path.glob("weights-*.safetensors")) if path.is_dir() else [path]
+        model.load_state_dict({k: v.float() for p in paths for k, v in load_file(p).items()})
+    except (OSError, RuntimeError) as error:
+        raise WeightsError(f"{path}: these weights do not fit the recipe: {error}") from error
+
+
+class Log:
+    """The CSV log, the line on the terminal, and the curve drawn from the log."""
+
+    def __init__(self, folder: Path) -> None:
+        self.path = folder / "log.csv"
+        if not self.path.exists():
+            self.path.write_text(",".join(COLUMNS) + "\n")
+
+    def add(self, row: dict[str, float]) -> None:
+        """Append a row and say it."""
+        with self.path.open("a", newline="") as file:
+            csv.writer(file).writerow(f"{row[c]:.6g}" for c in COLUMNS)
+        print(
+            f"step {row['step']:>7.0f}  {row['minutes']:6.1f} min  {row['bits_per_pixel']:.4f} bpp  {row['psnr']:.2f} dB  "
+            f"loss {row['loss']:.4f}  lr x {row['learning_rate']:.2f}  {row['megapixels'] / max(row['minutes'], 1e-9) / 60:.2f} Mpx/s",
+            file=sys.stderr,
+            flush=True,
+        )
+
+    def plot(self) -> None:
+        """Draw loss over minutes to curve.svg, where matplotlib is installed."""
+        try:
+            from matplotlib.figure import Figure
+        except ImportError:
+            print("rarefy: hint: install matplotlib to have the curve drawn", file=sys.stderr)
+            return
+        with self.path.open() as file:
+            rows = [{k: float(v) for k, v in row.items()} for row in csv.DictReader(file)]
+        figure = Figure(figsize=(7, 4), layout="constrained")
+        axes = figure.subplots()
+        axes.plot([r["minutes"] for r in rows], [r["loss"] for r in rows], linewidth=1)
+        axes.set(xlabel="minutes", ylabel="loss", yscale="log")
+        figure.savefig(self.path.with_name("curve.svg"))
+
+
+def save(trainer: Trainer, folder: Path) -> None:
+    """Write the state under a temporary name and rename it, so that a kill never leaves half a state."""
+    part = folder / "state.pt.part"
+    torch.save(trainer.state_dict(), part)
+    part.replace(folder / "state.pt")
+
+
+def averaged(trainer: Trainer) -> nn.Module:
+    """The codec with the averaged weights, for evaluation and export. The trainer's own model takes them over."""
+    with torch.no_grad():
+        torch._foreach_copy_(list(trainer.model.parameters()), trainer.ema)
+    return trainer.model.eval()
+
+
+def write_weights(model: nn.Module, folder: Path, piece_bytes: int) -> None:
+    """Write float16 weights as weights-0.safetensors, weights-1 …, none larger than `piece_bytes`."""
+    from safetensors.torch import save_file
+
+    pieces: list[dict[str, Tensor]] = [{}]
+    size = 0
+    for name, tensor in model.state_dict().items():
+        half = tensor.half().cpu().contiguous()
+        size += half.nbytes
+        if size > piece_bytes:
+            pieces.append({})
+            size = half.nbytes
+        pieces[-1][name] = half
+    for number, piece in enumerate(pieces):
+        save_file(piece, folder / f"weights-{number}.safetensors")
+
+
+def run(trainer: Trainer, folder: Path, *, log_seconds: float, save_seconds: float) -> bool:
+    """Train until the recipe's minutes are spent or a signal comes; says whether the run is complete."""
+    stop = [False]
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stop.__setitem__(0, True))
+    recipe = trainer.recipe
+    log = Log(folder)
+    sums = torch.zeros(4, device=trainer.device)
+    started, count, last_log, last_save, before = False, 0, time.monotonic(), time.monotonic(), time.monotonic()
+    while not stop[0] and trainer.seconds < 60 * recipe.train.minutes:
+        factor = trainer.schedule(recipe.train.minutes)
+        loss, facts, norm = trainer.train_step(factor)
+        sums += torch.stack([loss, *facts, norm]).nan_to_num(1e3, 1e3, 1e3)
+        count += 1
+        now = time.monotonic()
+        if not started:  # compilation is no training time
+            started, before = True, now
+        trainer.seconds += now - before
+        before = now
+        if now - last_log > log_seconds:
+            mean = (sums / count).tolist()
+            if not math.isfinite(mean[0]):
+                raise WeightsError(f"step {trainer.step}: the loss is not finite; start again from the last state")
+            log.add(_row(trainer, factor, mean))
+            sums.zero_()
+            count, last_log = 0, now
+        if now - last_save > save_seconds:
+            save(trainer, folder)
+            last_save = now
+    save(trainer, folder)
+    log.plot()
+    return not stop[0]
+
+
+def _row(trainer: Trainer, factor: float, mean: list[float]) -> dict[str, float]:
+    data = trainer.recipe.data.patch**2 * trainer.recipe.train.batch * trainer.step / 1e6
+    values = (trainer.step, trainer.seconds / 60, data, factor, mean[0], mean[1], -10 * mean[2] / math.log(10), mean[3])
+    return dict(zip(COLUMNS, values, strict=True))
+
+
+def parser() -> argparse.ArgumentParser:
+    """The arguments of `rarefy train`."""
+    p = argparse.ArgumentParser(prog="rarefy train", description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    p.add_argument("recipe", type=Path, help="a TOML file of recipes/")
+    p.add_argument("--data", type=Path, nargs="+", required=True, help="folders of pictures")
+    p.add_argument("--out", type=Path, required=True, help="folder for state, log and curve")
+    p.add_argument("--set", nargs="+", default=[], metavar="KEY=VALUE", help='override, such as "train.minutes=30"')
+    p.add_argument("--start", type=Path, help="safetensors to start from instead of principal components")
+    p.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    p.add_argument("--threads", type=int, default=1, help="CPU threads")
+    p.add_argument("--workers", type=int, default=1, help="processes that read the pictures at the start")
+    p.add_argument("--compile", action="store_true", help="torch.compile the loss")
+    p.add_argument("--piece-megabytes", type=int, default=10**6, help="largest file of final weights")
+    p.add_argument("--log-seconds", type=float, default=60)
+    p.add_argument("--save-seconds", type=float, default=600)
+    return p
+
+
+def main(argv: list[str]) -> int:
+    """Run the command; gives its exit code."""
+    a = parser().parse_args(argv)
+    recipe = read_recipe(a.recipe, a.set)
+    device = torch.device(a.device)
+    torch.set_num_threads(a.threads)
+    torch.set_float32_matmul_precision("high")
+    torch.backends.cudnn.benchmark = True
+    files = picture_files(a.data, recipe.data.held_back_one_in, held_back=False)
+    patches = Patches(files, recipe.data.patch, recipe.data.scales, device, a.workers)
+    print(f"{len(files)} pictures, {patches.megapixels:.0f} megapixels at all scales", file=sys.stderr, flush=True)
+    model = build_model(recipe, patches, device)
+    if a.start:
+        start_from(model, a.start)
+    trainer = Trainer(recipe, patches, model, a.compile)
+    a.out.mkdir(parents=True, exist_ok=True)
+    if (a.out / "state.pt").exists():
+        if a.start:
+            raise OptionError(f"{a.out} holds a state already: leave out --start to resume it, or name another folder")
+        trainer.load_state_dict(torch.load(a.out / "state.pt", map_location=device, weights_only=True))
+    (a.out / "recipe.json").write_text(json.dumps(asdict(recipe), indent=1) + "\n")
+    complete = run(trainer, a.out, log_seconds=a.log_seconds, save_seconds=a.save_seconds)
+    print("complete" if complete else "stopped; the same command goes on", file=sys.stderr)
+    if complete:
+        model = averaged(trainer)
+        write_weights(model, a.out, a.piece_megabytes * 10**6)
+        held_back = picture_files(a.data, recipe.data.held_back_one_in, held_back=True)
+        results = evaluate(model, held_back) if held_back else []
+        (a.out / "held-back.json").write_text(json.dumps(results, indent=1) + "\n")
+        for row in results:
+            print("quality {quality:3.0f}  {bits_per_pixel:.4f} bpp  {psnr:.2f} dB".format(**row), file=sys.stderr)
+    return 0
