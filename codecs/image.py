@@ -1,13 +1,13 @@
-"""The default codec: photographs, any quality with one set of weights, a hyperprior with four context steps."""
+"""The default codec: photographs at any quality with one set of weights; a hyperprior with four context steps."""
 
 from dataclasses import dataclass
 
-import torch
-from torch import Tensor, nn
+from torch import Tensor
 
+from rarefy.codecs.base import Codec, Unit
 from rarefy.entropy.hyperprior import STEPS, Hyperprior
 from rarefy.models.hyper import HyperAnalysis, MeanNetwork, ScaleNetwork
-from rarefy.models.transforms import Analysis, Synthesis
+from rarefy.models.transforms import STRIDE, Analysis, Synthesis
 
 
 @dataclass(frozen=True)
@@ -25,13 +25,16 @@ class ImageConfig:
     lambda_high: float = 0.4
 
 
-class ImageCodec(nn.Module):
+class ImageCodec(Codec):
+    """Analysis and synthesis at 1/8 and 1/16 resolution around a `Hyperprior`."""
+
+    name = "image"
+    stride = STRIDE
     Config = ImageConfig
 
-    def __init__(self, config: ImageConfig = ImageConfig()) -> None:
+    def __init__(self, config: ImageConfig) -> None:
         super().__init__()
-        c = config
-        self.config = c
+        c = self.config = config
         self.g_a = Analysis(c.latents, c.fine, c.fine_blocks, c.coarse, c.coarse_blocks)
         self.g_s = Synthesis(c.latents, c.fine, c.fine_blocks, c.coarse, c.coarse_blocks)
         self.bottleneck = Hyperprior(
@@ -44,6 +47,12 @@ class ImageCodec(nn.Module):
             lambdas=(c.lambda_low, c.lambda_high),
         )
 
-    def forward(self, x: Tensor, position: Tensor) -> tuple[Tensor, Tensor]:
-        y_hat, bits = self.bottleneck(self.g_a(x), position)
-        return self.g_s(y_hat), bits
+    def analysis(self, x: Tensor, unit: Unit) -> Tensor:
+        """g_a; see `Codec.analysis`."""
+        y: Tensor = self.g_a(x)
+        return y
+
+    def synthesis(self, latents: Tensor, unit: Unit) -> Tensor:
+        """g_s; see `Codec.synthesis`."""
+        x_hat: Tensor = self.g_s(latents)
+        return x_hat

@@ -1,6 +1,5 @@
 """The codecs by name. Names and facts need no torch; the classes are imported when a codec is built."""
 
-import dataclasses
 from dataclasses import dataclass
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
@@ -8,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from rarefy.errors import OptionError
 
 if TYPE_CHECKING:
-    from torch import nn
+    from rarefy.codecs.base import Codec
 
 
 @dataclass(frozen=True)
@@ -22,7 +21,9 @@ class CodecEntry:
 
 
 _CODECS = {
-    "image": CodecEntry("image", "image", "photographs at any quality, fast on plain CPUs", "rarefy.codecs.image:ImageCodec"),
+    "image": CodecEntry(
+        "image", "image", "photographs at any quality, fast on plain CPUs", "rarefy.codecs.image:ImageCodec"
+    ),
 }
 
 
@@ -31,11 +32,16 @@ def codecs() -> dict[str, CodecEntry]:
     return dict(_CODECS)
 
 
-def build(name: str, model: dict[str, Any]) -> "nn.Module":
-    """A codec with random weights; `model` holds the fields of its config."""
+def find(name: str) -> CodecEntry:
+    """The entry of a codec; raises OptionError for a name that is not registered."""
     if name not in _CODECS:
         raise OptionError(f"no codec is named {name!r}; there are: {', '.join(_CODECS)}")
-    module, cls = _CODECS[name].home.split(":")
+    return _CODECS[name]
+
+
+def build(name: str, model: dict[str, Any]) -> "Codec":
+    """A codec with random weights; `model` holds the fields of its config."""
+    module, cls = find(name).home.split(":")
     codec = getattr(import_module(module), cls)
     try:
         return codec(codec.Config(**model))

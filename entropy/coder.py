@@ -15,7 +15,7 @@ from rarefy.entropy import rans
 from rarefy.entropy.tables import Tables
 from rarefy.errors import OptionError
 
-SYMBOLS_PER_LANE = 8192  # a lane costs 3 bytes on average: at most 0.15 % of 2 bits a symbol
+SYMBOLS_PER_LANE = 32768  # a lane costs 3 bytes on average; beyond 8 lanes the coder gains nothing
 
 
 def encode(symbols: NDArray[np.int16], rows: NDArray[np.uint16], tables: Tables, lanes: int | None = None) -> bytes:
@@ -61,7 +61,7 @@ class Decoder:
 
 def lanes_for(coded_count: int) -> int:
     """Choose the lanes for a number of coded symbols: few symbols, few lanes, since each costs 4 bytes at the end."""
-    return max(lanes for lanes in rans.LANES if lanes == 1 or coded_count >= lanes * SYMBOLS_PER_LANE)
+    return max(lanes for lanes in (1, 2, 4, 8) if lanes == 1 or coded_count >= lanes * SYMBOLS_PER_LANE)
 
 
 def checksum(symbols: Iterable[NDArray[np.int16]]) -> int:

@@ -5,23 +5,34 @@ each symbol comes from the scale network, of which an integer copy (`rarefy.entr
 """
 
 import math
+from collections.abc import Sequence
 from typing import Protocol
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from rarefy.entropy.integer import PEAK, IntegerScaleNetwork
 from rarefy.entropy.likelihood import LN2, at_least, log_probability, logistic_bits, round_through, rounded_bits
+from rarefy.entropy.tables import Tables, scale_tables
+from rarefy.errors import WeightsError
 
 SCALE_COUNT = 64
 SCALE_LOW = 0.04  # logistic scale of table 0, where zero has probability 1 - 7e-6
 SCALE_HIGH = 100.0
 SCALE_STEP = math.log(SCALE_HIGH / SCALE_LOW) / (SCALE_COUNT - 1)
-GAIN_LAMBDA = 4e-4  # at this lambda (MSE on 0..255) a uniform quantiser of step 1/255 meets the slope: gain 1 by convention
+GAIN_LAMBDA = (
+    4e-4  # at this lambda (MSE on 0..255) a uniform quantiser of step 1/255 meets the slope: gain 1 by convention
+)
 
 STEPS = 4
 # Phase (2 * row parity + column parity) that each step codes in channels c with c % 4 == q (quadtree order of DCVC-DC).
 PHASES = ((0, 1, 2, 3), (3, 2, 1, 0), (2, 3, 0, 1), (1, 0, 3, 2))
 MIXTURE = 3
+QUALITY_LEVELS = 64  # at which the integer network and the tables of the hyper-latents know the quality
+HYPER_STRIDE = 4
+LEAST_MASS = 2.0**-15  # below half a step of the tables, a hyper-latent is escaped
 
 
 class StepNetwork(Protocol):
@@ -82,6 +93,29 @@ class Hyperprior(nn.Module):
         prior = torch.zeros(points, 3 * MIXTURE, hyper)
         prior[:, MIXTURE : 2 * MIXTURE] = torch.linspace(-1, 1, MIXTURE)[:, None]
         self.prior = nn.Parameter(prior)
+        self.exact: tuple[IntegerScaleNetwork, Tables] | None = None
+
+    def exact_network(self) -> IntegerScaleNetwork:
+        """The integer scale network; raises WeightsError before an export has made one."""
+        network = self._exact()[0]
+        return network if network.start.device == self.sigma.device else network.to(self.sigma.device)
+
+    def exact_tables(self) -> Tables:
+        """The tables of scales and, after them, of the hyper-latents by level and channel."""
+        return self._exact()[1]
+
+    def _exact(self) -> tuple[IntegerScaleNetwork, Tables]:
+        if self.exact is None:
+            raise WeightsError(
+                "this codec has no integer network yet: `rarefy weights export` makes it from a training run"
+            )
+        return self.exact
+
+    def hyper_rows(self, shape: Sequence[int], level: int) -> NDArray[np.uint16]:
+        """Table rows of hyper-latents [B, h_z, w_z, hyper] at a level: uint16 [B, h_z * w_z * hyper]."""
+        batch, height, width, hyper = shape
+        first = SCALE_COUNT + level * hyper
+        return np.tile(np.arange(first, first + hyper, dtype=np.uint16), (batch, height * width))
 
     def rate_multiplier(self, position: Tensor) -> Tensor:
         """Lambda at a quality position [B] in 0..1."""
@@ -107,6 +141,29 @@ class Hyperprior(nn.Module):
         """
         start = torch.log(0.4 * self.spread(position) / SCALE_LOW) / SCALE_STEP
         return start + along_quality(self.scale_start, position)[:, :, None, None]
+
+    def start_levels(self) -> Tensor:
+        """`start_index` at every quality level, [QUALITY_LEVELS, latents]."""
+        return self.start_index(torch.linspace(0, 1, QUALITY_LEVELS, device=self.sigma.device))[:, :, 0, 0]
+
+    def symbol_count(self, shape: tuple[int, int]) -> int:
+        """Symbols of a unit with latents of h by w, hyper-latents included."""
+        height, width = shape
+        hyper = -(-height // HYPER_STRIDE) * -(-width // HYPER_STRIDE) * self.prior.shape[2]
+        return height * width * len(self.sigma) + hyper
+
+    def compress(self, y: Tensor, quality: int) -> list[tuple[dict[str, bytes], int]]:
+        """See `rarefy.entropy.coding.compress`."""
+        from rarefy.entropy.coding import compress
+
+        return [({"latents": unit.stream}, unit.checksum) for unit in compress(self, y, quality)]
+
+    def decompress(self, units: list[tuple[dict[str, bytes], int]], shape: tuple[int, int], quality: int) -> Tensor:
+        """See `rarefy.entropy.coding.decompress`."""
+        from rarefy.entropy.coding import Coded, decompress
+
+        coded = [Coded(sections["latents"], checksum) for sections, checksum in units]
+        return decompress(self, coded, shape, quality)
 
     def forward(self, y: Tensor, position: Tensor) -> tuple[Tensor, Tensor]:
         """y: float32 [B, latents, h, w], h and w multiples of 4; gives the reconstructed y and the bits [B]."""
@@ -134,6 +191,21 @@ class Hyperprior(nn.Module):
         inverse_scale = torch.exp(-SCALE_STEP * at_least(start + index, 0.0).clamp(max=SCALE_COUNT - 1)) / SCALE_LOW
         return y_hat, logistic_bits(v, inverse_scale).sum((1, 2, 3))
 
+    @torch.no_grad()
+    def build_tables(self) -> Tables:
+        """Integer tables: scales first, then the hyper-latents of each level and channel. Float64, at export only."""
+        ratio = math.exp(SCALE_STEP)
+        scales = scale_tables(SCALE_COUNT, SCALE_LOW * ratio**0.5, SCALE_LOW * ratio ** (SCALE_COUNT - 0.5))
+        values = torch.arange(-PEAK, PEAK + 1, dtype=torch.float64)
+        levels = torch.linspace(0, 1, QUALITY_LEVELS, dtype=torch.float64)
+        prior = along_quality(self.prior.double().cpu(), levels)[..., None]
+        logits, mean, log_scale = prior.split(MIXTURE, 1)
+        weights, inverse_scale = torch.log_softmax(logits, 1), torch.exp(-log_scale.clamp(-4, 6))
+        masses = torch.logsumexp(weights + log_probability(values - mean, inverse_scale), 1).exp()
+        cut = [_likely_part(row.numpy()) for level in masses for row in level]
+        hyper = Tables.from_pmfs([c[0] for c in cut], [c[1] - PEAK for c in cut], [c[2] for c in cut])
+        return Tables.concatenate([scales, hyper])
+
     def _hyper_bits(self, z: Tensor, position: Tensor) -> Tensor:
         prior = along_quality(self.prior, position)[..., None, None]
         logits, mean, log_scale = prior.split(MIXTURE, 1)
@@ -141,3 +213,11 @@ class Hyperprior(nn.Module):
         return rounded_bits(
             z, lambda u: torch.logsumexp(weights + log_probability(u[:, None] - mean, inverse_scale), 1) / -LN2
         )
+
+
+def _likely_part(masses: NDArray[np.float64]) -> tuple[NDArray[np.float64], int, float]:
+    """The symbols that deserve an entry of their own: their masses, the first one's position, the mass of the rest."""
+    kept = np.flatnonzero(masses > LEAST_MASS)
+    first, last = int(kept[0]), int(kept[-1])
+    part = masses[first : last + 1]
+    return part, first, max(float(masses.sum() - part.sum()), LEAST_MASS)

@@ -66,6 +66,7 @@ nb::object encode(const PackedTables& tables, Array<int16_t> symbols, Array<uint
 }  // namespace
 
 NB_MODULE(_rans, module) {
+    nb::set_leak_warnings(false);  // tables live as long as the process
     nb::class_<PackedTables>(module, "Tables")
         .def(
             "__init__",

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from rarefy.models.layers import PartialBlock
 
+
 def by_parity(table: Tensor, height: int, width: int) -> Tensor:
     """Tile a table [C, 2, 2] over the positions: [C, height, width]."""
     return table.repeat(1, (height + 1) // 2, (width + 1) // 2)[:, :height, :width]
@@ -86,9 +87,15 @@ class MeanNetwork(nn.Module):
             nn.init.zeros_(head.weight)
             nn.init.zeros_(head.bias)
 
-    def step(self, step: int, features: Tensor, reconstructed: Tensor) -> Tensor:
-        """features: the scale network's; reconstructed: asinh of y_hat / deviation so far, zero elsewhere, [B, latents, h, w]."""
+    def hidden(self, step: int, features: Tensor, reconstructed: Tensor) -> Tensor:
+        """What the step's head sees.
+
+        features: the scale network's, [B, width, h, w]; reconstructed: asinh of y_hat / deviation so far, zero
+        elsewhere, [B, latents, h, w].
+        """
         h = features + by_parity(self.position[step], *features.shape[2:])
-        if step:
-            h = self.contexts[step - 1](h + self.latents_in[step - 1](reconstructed))
-        return self.heads[step](h)
+        return self.contexts[step - 1](h + self.latents_in[step - 1](reconstructed)) if step else h
+
+    def step(self, step: int, features: Tensor, reconstructed: Tensor) -> Tensor:
+        """Means of all latents, [B, latents, h, w]; arguments as in `hidden`."""
+        return self.heads[step](self.hidden(step, features, reconstructed))

@@ -24,7 +24,7 @@ def rate_and_psnr(model: nn.Module, pixels: Tensor, position: float) -> tuple[fl
     height, width = pixels.shape[2:]
     x = F.pad(pixels.float() / 255, (0, -width % 64, 0, -height % 64), mode="replicate")
     x = x.contiguous(memory_format=torch.channels_last)
-    x_hat, bits = model(x, torch.full((1,), position, device=x.device))
+    x_hat, bits = model(x, 100 * position)
     decoded = (x_hat[:, :, :height, :width].clamp(0, 1) * 255).round()
     error = (decoded - pixels).square().mean()
     return float(bits / (height * width)), float(10 * torch.log10(255**2 / error))
@@ -39,5 +39,6 @@ def evaluate(model: nn.Module, files: list[Path], positions: tuple[float, ...] =
         sums += torch.tensor([rate_and_psnr(model, pixels, p) for p in positions], dtype=torch.float64)
     means = (sums / len(files)).tolist()
     return [
-        {"quality": 100 * p, "bits_per_pixel": rate, "psnr": psnr} for p, (rate, psnr) in zip(positions, means, strict=True)
+        {"quality": 100 * p, "bits_per_pixel": rate, "psnr": psnr}
+        for p, (rate, psnr) in zip(positions, means, strict=True)
     ]

@@ -39,7 +39,7 @@ def stratified(count: int, device: torch.device, generator: torch.Generator) -> 
 def rate_distortion(model: nn.Module, pixels: Tensor, position: Tensor, power: float) -> tuple[Tensor, Tensor]:
     """Loss, and [bits per pixel, squared error on 0..1] means, of patches uint8 [B, 3, H, W] at qualities [B]."""
     x = pixels.float() / 255
-    x_hat, bits = model(x, position)
+    x_hat, bits = model(x, 100 * position)
     error = (x_hat - x).square().mean((1, 2, 3))
     bits_per_pixel = bits / (x.shape[2] * x.shape[3])
     multiplier = model.bottleneck.rate_multiplier(position)
@@ -154,12 +154,17 @@ def build_model(recipe: Recipe, patches: Patches, device: torch.device) -> nn.Mo
 
 
 def start_from(model: nn.Module, path: Path) -> None:
-    """Take all weights from a safetensors file, or the pieces in a folder, of the same recipe."""
+    """Take all weights from a shipped weights file, or from the pieces that a run of the same recipe left in its folder."""
     from safetensors.torch import load_file
 
+    from rarefy.codecs.weights import read_weights
+
     try:
-        paths = sorted(path.glob("weights-*.safetensors")) if path.is_dir() else [path]
-        model.load_state_dict({k: v.float() for p in paths for k, v in load_file(p).items()})
+        if path.is_dir():
+            pieces = [load_file(p) for p in sorted(path.glob("weights-*.safetensors"))]
+            model.load_state_dict({k: v.float() for piece in pieces for k, v in piece.items()})
+        else:
+            model.load_state_dict(read_weights(path).state_dict())
     except (OSError, RuntimeError) as error:
         raise WeightsError(f"{path}: these weights do not fit the recipe: {error}") from error
 

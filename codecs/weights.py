@@ -1,0 +1,120 @@
+"""Weights files: a codec's floats in 16 bits, its integer network and its tables, in one safetensors file.
+
+The SHA-256 of the tensors is the identity that files name. Weights are found in the folders of RAREFY_WEIGHTS and then in the
+package; nothing is ever fetched.
+"""
+
+import hashlib
+import json
+import os
+import threading
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+
+import numpy as np
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from rarefy.codecs.base import Codec
+from rarefy.codecs.registry import build
+from rarefy.entropy.hyperprior import QUALITY_LEVELS, SCALE_COUNT, STEPS, Hyperprior
+from rarefy.entropy.integer import IntegerScaleNetwork
+from rarefy.entropy.quantise import restore_scale_network
+from rarefy.entropy.tables import Tables
+from rarefy.errors import WeightsError
+
+EXACT, TABLES, SCALES = "exact.", "tables.", "bottleneck.scales."
+_loaded: dict[tuple[Path, str], Codec] = {}
+_lock = threading.Lock()
+
+
+def digest(tensors: Mapping[str, Tensor]) -> bytes:
+    """SHA-256 over names, types, shapes and values of all tensors, in order of their names."""
+    sha = hashlib.sha256()
+    for name in sorted(tensors):
+        tensor = tensors[name].contiguous()
+        sha.update(f"{name} {tensor.dtype} {list(tensor.shape)}\n".encode())
+        sha.update(tensor.reshape(-1).view(torch.uint8).numpy())
+    return sha.digest()
+
+
+def save_weights(codec: Codec, path: Path) -> bytes:
+    """Write a codec whose bottleneck has its exact part; gives the SHA-256 of what was written."""
+    bottleneck = codec.bottleneck
+    assert isinstance(bottleneck, Hyperprior)
+    floats = {k: v.half() for k, v in codec.state_dict().items() if not k.startswith(SCALES)}
+    exact = {EXACT + k: v for k, v in bottleneck.exact_network().state_dict().items()}
+    tables = {TABLES + k: torch.from_numpy(v.copy()) for k, v in bottleneck.exact_tables().to_arrays().items()}
+    tensors = {k: v.contiguous() for k, v in (floats | exact | tables).items()}
+    save_file(tensors, path, {"codec": codec.name, "config": json.dumps(asdict(codec.config))})
+    return digest(tensors)
+
+
+def read_weights(path: Path) -> Codec:
+    """Build the codec that a weights file holds, on the CPU, ready to code. Raises WeightsError for whatever is wrong."""
+    try:
+        with safe_open(path, "pt") as file:
+            facts = file.metadata() or {}
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        codec = build(facts["codec"], json.loads(facts["config"]))
+        _fill(codec, tensors)
+    except (OSError, SafetensorError, KeyError, ValueError, RuntimeError) as error:
+        raise WeightsError(f"{path}: these weights cannot be used: {error}") from error
+    codec.weights_hash = digest(tensors)
+    return codec.eval().requires_grad_(False).to(memory_format=torch.channels_last)
+
+
+def _fill(codec: Codec, tensors: dict[str, Tensor]) -> None:
+    bottleneck = codec.bottleneck
+    assert isinstance(bottleneck, Hyperprior)
+
+    def part(prefix: str) -> dict[str, Tensor]:
+        return {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
+
+    shape = {k: v for k, v in asdict(codec.config).items() if k in ("latents", "width", "hyper")}
+    network = IntegerScaleNetwork(**shape, steps=STEPS, levels=QUALITY_LEVELS, tables=SCALE_COUNT)
+    network.load_state_dict(part(EXACT))
+    network.prove_bounds()
+    tables = Tables.from_arrays({k: v.numpy() for k, v in part(TABLES).items()})
+    if len(tables) != SCALE_COUNT + QUALITY_LEVELS * shape["hyper"]:
+        raise WeightsError(f"{len(tables)} tables do not fit the codec")
+    floats = {k: v.float() for k, v in tensors.items() if not k.startswith((EXACT, TABLES))}
+    scales = {k: v for k, v in codec.state_dict().items() if k.startswith(SCALES)}
+    codec.load_state_dict(floats | scales)
+    bottleneck.exact = (network, tables)
+    restore_scale_network(network, bottleneck.scales)
+
+
+def candidates(name: str) -> list[Path]:
+    """Weights files of a codec: those of RAREFY_WEIGHTS first, then the package's own."""
+    folders = [Path(p) for p in os.environ.get("RAREFY_WEIGHTS", "").split(os.pathsep) if p]
+    folders.append(Path(__file__).parent.parent / "weights")
+    return [path for folder in folders for path in sorted(folder.glob(f"{name}*.safetensors"))]
+
+
+def load_codec(name: str, device: str = "cpu", needed: bytes = b"") -> Codec:
+    """The codec with the weights whose SHA-256 begins with `needed`, or the first that are found; kept for the next call."""
+    paths = candidates(name)
+    if not paths:
+        raise WeightsError(f'no weights for codec "{name}": name their folder in RAREFY_WEIGHTS')
+    for path in paths:
+        codec = _load(path, device)
+        if codec.weights_hash.startswith(needed):
+            return codec
+    raise WeightsError(
+        f'the file needs the weights {needed.hex()} of codec "{name}", and none of {len(paths)} here is that generation: '
+        "put the weights of the release that made it into a folder named by RAREFY_WEIGHTS"
+    )
+
+
+def _load(path: Path, device: str) -> Codec:
+    with _lock:
+        if (path, device) not in _loaded:
+            try:
+                _loaded[path, device] = read_weights(path).to(device)
+            except (RuntimeError, AssertionError) as error:  # torch's word that there is no such device
+                raise WeightsError(f"device {device!r} cannot be used: {error}") from error
+        return _loaded[path, device]

@@ -1,0 +1,174 @@
+"""Latents to sections and back, under the exact scales of an integer network and the means of a float one.
+
+Order of the symbols of a unit: the hyper-latents row by row, channels last; then for each step and each quarter of the channels
+(c % 4 = 0, 1, 2, 3) the latents of that step's phase, row by row, channels last.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from torch import Tensor
+
+from rarefy.entropy import coder
+from rarefy.entropy.hyperprior import HYPER_STRIDE, PHASES, Hyperprior, along_quality
+from rarefy.entropy.integer import PEAK
+from rarefy.errors import ChecksumError, FormatError
+
+QUARTERS = 4
+DEAD_ZONE = 0.54  # magnitudes round up from here; measured in weights/TRAINING.md
+
+
+@dataclass(frozen=True)
+class Coded:
+    """One unit's latents as bytes: the stream, and the CRC-32 of its symbols."""
+
+    stream: bytes
+    checksum: int
+
+
+def level_of(quality: int, levels: int) -> int:
+    """The integer networks' index of a quality q256 (0..25600)."""
+    return (quality * (levels - 1) + 12800) // 25600
+
+
+@contextmanager
+def float32_means(device: torch.device) -> Iterator[None]:
+    """Full float32 whatever the user's settings are: no autocast, no TF32, no reduced-precision products."""
+    before = torch.get_float32_matmul_precision()
+    convolutions = torch.backends.cudnn.allow_tf32
+    try:
+        if before != "highest":
+            torch.set_float32_matmul_precision("highest")
+        if convolutions:
+            torch.backends.cudnn.allow_tf32 = False
+        with torch.autocast(device.type, enabled=False):
+            yield
+    finally:
+        if before != "highest":
+            torch.set_float32_matmul_precision(before)
+        if convolutions:
+            torch.backends.cudnn.allow_tf32 = True
+
+
+def blocks(step: int) -> Iterator[tuple[slice, slice, slice]]:
+    """Rows, columns and channels of each quarter of a step."""
+    for quarter in range(QUARTERS):
+        row, column = divmod(PHASES[step][quarter], 2)
+        yield slice(row, None, 2), slice(column, None, 2), slice(quarter, None, QUARTERS)
+
+
+class Walk:
+    """The four steps over one batch, shared by compress and decompress: keeps symbols and reconstruction, [B, h, w, C]."""
+
+    def __init__(self, bottleneck: Hyperprior, z: Tensor, shape: tuple[int, int], quality: int) -> None:
+        """z: integers as float32 [B, h_z, w_z, hyper]; shape: h and w of the latents."""
+        self.bottleneck, self.network = bottleneck, bottleneck.exact_network()
+        self.level = level_of(quality, len(self.network.start))
+        height, width = shape
+        self.features = self.network.features(z, self.level)[:, :height, :width]
+        position = torch.full((1,), quality / 25600, device=z.device)
+        self.spread = bottleneck.spread(position).permute(0, 2, 3, 1)
+        # The means get the same features in floats: eight bits would cost them 3 to 5 % of rate (measured at an export).
+        embedding = along_quality(bottleneck.embedding, position)
+        float_features = bottleneck.scales.features(z.permute(0, 3, 1, 2), embedding)
+        self.float_features = float_features[:, :, :height, :width]
+        latents = self.network.start.shape[1]
+        self.symbols = torch.zeros(len(z), height, width, latents, device=z.device)
+        self.y_hat = torch.zeros_like(self.symbols)
+
+    def step(self, step: int) -> Iterator[tuple[tuple[slice, slice, slice], Tensor, Tensor]]:
+        """Gives, for each quarter, where it is, its table indices (uint8) and its means, [B, h', w', C / 4]."""
+        hidden = self.network.hidden(step, self.features, self.symbols)
+        known = torch.asinh(self.y_hat / self.spread) if step else self.y_hat  # nothing is known at first
+        context = known.permute(0, 3, 1, 2)
+        means = self.bottleneck.means
+        mean_hidden = means.hidden(step, self.float_features, context).permute(0, 2, 3, 1)
+        head = means.heads[step]
+        for rows, columns, channels in blocks(step):
+            index = self.network.indices(step, hidden[:, rows, columns], channels, self.level)
+            weight = head.weight[channels, :, 0, 0]
+            mu = F.linear(mean_hidden[:, rows, columns], weight, head.bias[channels]) * self.spread[..., channels]
+            yield (rows, columns, channels), index.to(torch.uint8), mu
+
+    def put(self, where: tuple[slice, slice, slice], symbols: Tensor, mu: Tensor) -> None:
+        """Take in the symbols of a quarter."""
+        at = (slice(None), *where)
+        self.symbols[at] = symbols
+        self.y_hat[at] = symbols + mu
+
+
+def compress(bottleneck: Hyperprior, y: Tensor, quality: int, dead_zone: float = DEAD_ZONE) -> list[Coded]:
+    """Code a batch of latents, float32 [B, latents, h, w], at a quality q256; gives one `Coded` per item."""
+    with torch.inference_mode(), float32_means(y.device):
+        position = torch.full((1,), quality / 25600, device=y.device)
+        gain, _ = bottleneck.gains(position)
+        height, width = y.shape[2:]
+        scaled = y.float() * gain
+        padded = F.pad(scaled, (0, -width % HYPER_STRIDE, 0, -height % HYPER_STRIDE), mode="replicate")
+        z = bottleneck.h_a(padded).round().clamp(-PEAK, PEAK).permute(0, 2, 3, 1).contiguous()
+        walk = Walk(bottleneck, z, (height, width), quality)
+        target = scaled.permute(0, 2, 3, 1)
+        symbols, rows = [_numpy(z, np.int16)], [bottleneck.hyper_rows(z.shape, walk.level)]
+        for step in range(len(PHASES)):
+            for where, index, mu in list(walk.step(step)):
+                chosen = _round(target[(slice(None), *where)] - mu, dead_zone) * (index > 0)
+                walk.put(where, chosen, mu)
+                symbols.append(_numpy(chosen, np.int16))
+                rows.append(_numpy(index, np.uint16))
+        return [_code(bottleneck, [s[i] for s in symbols], [r[i] for r in rows]) for i in range(len(y))]
+
+
+def _round(v: Tensor, dead_zone: float) -> Tensor:
+    return (v.sign() * (v.abs() + (1 - dead_zone)).floor()).clamp(-32768, 32767)
+
+
+def _numpy(values: Tensor, dtype: type[np.generic]) -> NDArray[np.generic]:
+    """A batch's integers as [B, n] on the host."""
+    kind = torch.int16 if dtype is np.int16 else values.dtype
+    return values.to(kind).reshape(len(values), -1).cpu().numpy().astype(dtype, copy=False)
+
+
+def _code(bottleneck: Hyperprior, symbols: list[NDArray[np.int16]], rows: list[NDArray[np.uint16]]) -> Coded:
+    stream = coder.encode(np.concatenate(symbols), np.concatenate(rows), bottleneck.exact_tables())
+    return Coded(stream, coder.checksum(symbols))
+
+
+def decompress(bottleneck: Hyperprior, units: list[Coded], shape: tuple[int, int], quality: int) -> Tensor:
+    """Decode a batch of equal shape: latents float32 [B, latents, h, w] from streams, h and w given.
+
+    Raises ChecksumError where the symbols are not those that were coded, other FormatErrors for damaged streams.
+    """
+    device = bottleneck.sigma.device
+    with torch.inference_mode(), float32_means(device):
+        height, width = shape
+        tables = bottleneck.exact_tables()
+        decoders = [coder.Decoder(unit.stream, tables) for unit in units]
+        grid = (len(units), -(-height // HYPER_STRIDE), -(-width // HYPER_STRIDE))
+        level = level_of(quality, len(bottleneck.exact_network().start))
+        hyper_rows = bottleneck.hyper_rows((*grid, bottleneck.prior.shape[2]), level)
+        parts = [_decode(decoders, hyper_rows)]
+        if abs(parts[0]).max(initial=0) > PEAK:
+            raise FormatError("hyper-latents beyond 127: the stream is damaged")
+        z = torch.from_numpy(parts[0]).to(device, torch.float32).reshape(*grid, -1)
+        walk = Walk(bottleneck, z, shape, quality)
+        for step in range(len(PHASES)):
+            for where, index, mu in list(walk.step(step)):
+                parts.append(_decode(decoders, _numpy(index, np.uint16)))
+                walk.put(where, torch.from_numpy(parts[-1]).to(device, torch.float32).reshape(mu.shape), mu)
+        for i, (unit, decoder) in enumerate(zip(units, decoders, strict=True)):
+            decoder.finish()
+            if coder.checksum(part[i] for part in parts) != unit.checksum:
+                raise ChecksumError(
+                    "the decoded symbols do not fit their checksum: the file is damaged or was decoded wrongly"
+                )
+        _, back = bottleneck.gains(torch.full((1,), quality / 25600, device=device))
+        return walk.y_hat.permute(0, 3, 1, 2) * back
+
+
+def _decode(decoders: list[coder.Decoder], rows: NDArray[np.uint16]) -> NDArray[np.int16]:
+    return np.stack([decoder.decode(row) for decoder, row in zip(decoders, rows, strict=True)])

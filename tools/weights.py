@@ -1,0 +1,133 @@
+"""`rarefy weights export RUN -o FILE` and `rarefy weights verify FILE`: from a training run to what ships.
+
+An export takes the averaged weights in 16 bits, quantises the scale network by calibration on training pictures, proves that its
+sums are exact, builds the tables, and measures what all this costs in rate.
+"""
+
+import argparse
+import json
+import sys
+from pathlib import Path
+
+import torch
+
+from rarefy.codecs.base import Codec
+from rarefy.codecs.media import as_image
+from rarefy.codecs.registry import build
+from rarefy.codecs.weights import read_weights, save_weights
+from rarefy.entropy.hyperprior import QUALITY_LEVELS, SCALE_COUNT, Hyperprior, along_quality
+from rarefy.entropy.quantise import quantise_scale_network
+from rarefy.errors import WeightsError
+from rarefy.tools.evaluate import rate_and_psnr, read_pixels
+from rarefy.tools.patches import picture_files
+from rarefy.tools.train import start_from
+
+CALIBRATION_QUALITIES = (0.0, 0.25, 0.5, 0.75, 1.0)
+CHECK_QUALITIES = (0.05, 0.5, 0.9)
+
+
+def export(run: Path, pictures: list[Path]) -> Codec:
+    """A codec with its exact part from a complete run; pictures: training pictures to calibrate on."""
+    recipe = json.loads((run / "recipe.json").read_text())
+    codec = build(recipe["codec"], recipe["model"]).eval()
+    start_from(codec, run)
+    bottleneck = codec.bottleneck
+    assert isinstance(bottleneck, Hyperprior)
+
+    def calibrate() -> None:
+        for path in pictures:
+            for quality in CALIBRATION_QUALITIES:
+                rate_and_psnr(codec, read_pixels(path)[:, :, :384, :384], quality)
+
+    with torch.no_grad():
+        levels = torch.linspace(0, 1, QUALITY_LEVELS)
+        network = quantise_scale_network(
+            bottleneck.scales,
+            bottleneck.start_levels(),
+            along_quality(bottleneck.embedding, levels),
+            bottleneck.prior.shape[2],
+            SCALE_COUNT,
+            calibrate,
+        )
+    bottleneck.exact = (network, bottleneck.build_tables())
+    return codec
+
+
+def cost(reference: Codec, codec: Codec, pictures: list[Path]) -> list[dict[str, float]]:
+    """Bits of real streams over the ideal bits of the float networks, without dead zone, per quality."""
+    from rarefy.entropy.coding import compress
+
+    rows = []
+    for quality in CHECK_QUALITIES:
+        ideal = coded = 0.0
+        for path in pictures:
+            pixels = read_pixels(path)
+            pixels = pixels[:, :, : pixels.shape[2] // 64 * 64, : pixels.shape[3] // 64 * 64]
+            with torch.inference_mode():
+                x = pixels.float() / 255
+                ideal += float(reference(x, 100 * quality).bits)
+                y = codec.g_a(x)
+                coded += 8 * len(compress(codec.bottleneck, y, round(25600 * quality), dead_zone=0.5)[0].stream)
+        rows.append({"quality": 100 * quality, "ideal_bits": ideal, "coded_bits": coded, "excess": coded / ideal - 1})
+    return rows
+
+
+def _export(a: argparse.Namespace) -> int:
+    files = picture_files(a.data, a.held_back_one_in, held_back=False)
+    if not files:
+        raise WeightsError("no training pictures to calibrate on: name their folder with --data")
+    step = max(1, len(files) // a.pictures)
+    codec = export(a.run, files[::step][: a.pictures])
+    digest = save_weights(codec, a.output)
+    size = a.output.stat().st_size / 1e6
+    bound = codec.bottleneck.exact_network().prove_bounds()
+    print(f"{a.output}: {size:.1f} MB, sha256 {digest.hex()}, largest sum {bound} of {1 << 24}", file=sys.stderr)
+    held_back = picture_files(a.data, a.held_back_one_in, held_back=True)[: a.pictures]
+    reference = build(codec.name, json.loads((a.run / "recipe.json").read_text())["model"]).eval()
+    start_from(reference, a.run)
+    for row in cost(reference, read_weights(a.output), held_back):
+        print(
+            "quality {quality:3.0f}: {excess:+.2%} of rate against float networks and ideal code lengths".format(**row)
+        )
+    return 0
+
+
+def _verify(a: argparse.Namespace) -> int:
+    """Reading proves shapes, sums and tables; a round trip of a hard picture proves that encoder and decoder agree."""
+    codec = read_weights(a.file)
+    board = (torch.arange(96)[:, None] + torch.arange(80)) % 2
+    picture = as_image((board * 255).to(torch.uint8).numpy())
+    for quality in (0, 50, 100):
+        codec.decode(codec.encode(picture, quality))
+    bottleneck = codec.bottleneck
+    assert isinstance(bottleneck, Hyperprior)
+    print(f"{a.file}: codec {codec.name}, sha256 {codec.weights_hash.hex()}, {len(bottleneck.exact_tables())} tables")
+    print(f"largest sum {bottleneck.exact_network().prove_bounds()}, exact in float32 up to {1 << 24}")
+    return 0
+
+
+def main(argv: list[str]) -> int:
+    """Run the command; gives its exit code."""
+    p = argparse.ArgumentParser(
+        prog="rarefy weights", description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+    )
+    verbs = p.add_subparsers(required=True)
+    e = verbs.add_parser("export", help="make a weights file from a training run")
+    e.add_argument("run", type=Path, help="folder of a complete run")
+    e.add_argument("-o", "--output", type=Path, required=True, help="the safetensors file to write")
+    e.add_argument(
+        "--data", type=Path, nargs="+", required=True, help="folders of the training pictures, to calibrate on"
+    )
+    e.add_argument("--pictures", type=int, default=12, help="how many of them")
+    e.add_argument("--held-back-one-in", type=int, default=50)
+    e.set_defaults(action=_export)
+    v = verbs.add_parser("verify", help="prove that a weights file is whole and exact")
+    v.add_argument("file", type=Path)
+    v.set_defaults(action=_verify)
+    a = p.parse_args(argv)
+    action = a.action
+    return int(action(a))
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
