@@ -1,7 +1,7 @@
 """rarefy: learned neural codecs for pictures, video, sound and 3D.
 
-`encode` and `decode` turn media into bytes and back, `open` reads a file on demand, `load` gives a codec as a torch module.
-Nothing here imports torch before it is needed.
+`encode` and `decode` turn media into bytes and back, `open` reads a file on demand, `load` gives a codec as a torch
+module. Nothing here imports torch before it is needed.
 """
 
 from typing import TYPE_CHECKING, Any

@@ -22,9 +22,25 @@ Data = bytes | bytearray | memoryview | str | os.PathLike[str]
 
 
 @overload
-def encode(source: list[Source], codec: str = ..., quality: float = ..., **options: Any) -> list[bytes]: ...
+def encode(
+    source: list[Source],
+    codec: str = ...,
+    quality: float = ...,
+    *,
+    threads: int | None = ...,
+    device: str = ...,
+    precision: str = ...,
+) -> list[bytes]: ...
 @overload
-def encode(source: Source, codec: str = ..., quality: float = ..., **options: Any) -> bytes: ...
+def encode(
+    source: Source,
+    codec: str = ...,
+    quality: float = ...,
+    *,
+    threads: int | None = ...,
+    device: str = ...,
+    precision: str = ...,
+) -> bytes: ...
 def encode(
     source: Source,
     codec: str = "image",
@@ -49,9 +65,13 @@ def encode(
 
 
 @overload
-def decode(data: list[Data], **options: Any) -> list[Image]: ...
+def decode(
+    data: list[Data], *, limits: Limits | None = ..., threads: int | None = ..., device: str = ..., precision: str = ...
+) -> list[Image]: ...
 @overload
-def decode(data: Data, **options: Any) -> Image: ...
+def decode(
+    data: Data, *, limits: Limits | None = ..., threads: int | None = ..., device: str = ..., precision: str = ...
+) -> Image: ...
 def decode(
     data: Data | list[Data],
     *,

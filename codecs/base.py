@@ -6,18 +6,23 @@ media -> analysis -> latents -> bottleneck.compress -> sections -> container, an
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import NamedTuple, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 import numpy as np
 import torch
 import torch.nn.functional as F
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from rarefy.codecs import container
 from rarefy.codecs.container import LATENTS, File, Header
 from rarefy.codecs.limits import Limits
 from rarefy.codecs.media import Image
+from rarefy.entropy.precision import require_float32
 from rarefy.errors import FormatError, OptionError, WeightsError
+
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
 
 HASH_BYTES = 4  # of the weights' SHA-256, in every file
 PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16}
@@ -58,18 +63,22 @@ class Bottleneck(Protocol):
     def decompress(self, units: list[tuple[dict[str, bytes], int]], shape: tuple[int, int], quality: int) -> Tensor:
         """The reconstructed latents of a batch of equal shape."""
 
+    def rate_multiplier(self, position: Tensor) -> Tensor:
+        """Lambda at a quality position [B] in 0..1: how much training weighs distortion against bits."""
+
     def symbol_count(self, shape: tuple[int, int]) -> int:
         """How many symbols a unit with latents of this height and width holds."""
 
 
 class Codec(nn.Module):
-    """A codec of pictures: subclasses give `name`, `stride`, `bottleneck`, `analysis` and `synthesis`.
+    """A codec of pictures: subclasses give `name`, `stride`, `config`, `bottleneck`, `analysis` and `synthesis`.
 
-    weights_hash is the SHA-256 of the loaded weights, empty while there are none.
+    config is a dataclass that the codec can be built from again; weights_hash is the SHA-256 of the loaded weights, empty while there are none.
     """
 
     name: str
     stride: int
+    config: "DataclassInstance"
     bottleneck: Bottleneck
     weights_hash: bytes = b""
 
@@ -82,7 +91,7 @@ class Codec(nn.Module):
         raise NotImplementedError
 
     def forward(self, x: Tensor, quality: Tensor | float) -> Output:
-        """Differentiable round trip for training; x: [B, 3, H, W], sides multiples of 64; quality: 0..100, one or [B]."""
+        """Differentiable round trip, to train; x: [B, 3, H, W], sides multiples of 64; quality: 0..100, one or [B]."""
         level = torch.as_tensor(quality, dtype=torch.float32, device=x.device).expand(len(x))
         unit = Unit(-1, x.shape[2], x.shape[3])
         y_hat, bits = self.bottleneck(self.analysis(x, unit), level / 100)
@@ -90,6 +99,7 @@ class Codec(nn.Module):
 
     def encode(self, image: Image, quality: float, precision: str = "auto") -> bytes:
         """A picture to the bytes of a file; quality 0..100."""
+        require_float32(self)
         unit = Unit(quality_q256(quality), image.height, image.width)
         with torch.inference_mode():
             x = self._padded(image)
@@ -108,7 +118,8 @@ class Codec(nn.Module):
         return container.write(File(header, [container.Unit(sections, checksum)], metadata))
 
     def decode(self, data: bytes | File, limits: Limits | None = None, precision: str = "auto") -> Image:
-        """The bytes of a file (or a file read already) to a picture; raises RarefyErrors for damaged or foreign files."""
+        """The bytes of a file (or a file read already) to a picture; raises RarefyErrors for damaged or foreign ones."""
+        require_float32(self)
         file = data if isinstance(data, File) else container.read(data, limits)
         header = file.header
         unit = Unit(header.quality, header.height, header.width)
@@ -155,7 +166,7 @@ class Codec(nn.Module):
         x = F.pad(x, (0, -image.width % self.stride, 0, -image.height % self.stride), mode="replicate")
         return x.contiguous(memory_format=torch.channels_last)
 
-    def _pixels(self, x_hat: Tensor, header: Header) -> np.ndarray:
+    def _pixels(self, x_hat: Tensor, header: Header) -> NDArray[np.uint8]:
         x = x_hat[:, : header.height, : header.width]
         if header.channels == 1:
             x = x.mean(0, keepdim=True)

@@ -31,6 +31,10 @@ class ImageCodec(Codec):
     name = "image"
     stride = STRIDE
     Config = ImageConfig
+    config: ImageConfig
+    bottleneck: Hyperprior
+    g_a: Analysis
+    g_s: Synthesis
 
     def __init__(self, config: ImageConfig) -> None:
         super().__init__()

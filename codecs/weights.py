@@ -1,7 +1,7 @@
 """Weights files: a codec's floats in 16 bits, its integer network and its tables, in one safetensors file.
 
-The SHA-256 of the tensors is the identity that files name. Weights are found in the folders of RAREFY_WEIGHTS and then in the
-package; nothing is ever fetched.
+The SHA-256 of the tensors is the identity that files name. Weights are found in the folders of RAREFY_WEIGHTS and then
+in the package; nothing is ever fetched.
 """
 
 import hashlib
@@ -12,7 +12,6 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 
-import numpy as np
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
@@ -37,7 +36,7 @@ def digest(tensors: Mapping[str, Tensor]) -> bytes:
     for name in sorted(tensors):
         tensor = tensors[name].contiguous()
         sha.update(f"{name} {tensor.dtype} {list(tensor.shape)}\n".encode())
-        sha.update(tensor.reshape(-1).view(torch.uint8).numpy())
+        sha.update(tensor.reshape(-1).view(torch.uint8).numpy().data)
     return sha.digest()
 
 
@@ -54,7 +53,7 @@ def save_weights(codec: Codec, path: Path) -> bytes:
 
 
 def read_weights(path: Path) -> Codec:
-    """Build the codec that a weights file holds, on the CPU, ready to code. Raises WeightsError for whatever is wrong."""
+    """Build the codec that a weights file holds, on the CPU, ready to code; raises WeightsError for what is wrong."""
     try:
         with safe_open(path, "pt") as file:
             facts = file.metadata() or {}
@@ -64,7 +63,9 @@ def read_weights(path: Path) -> Codec:
     except (OSError, SafetensorError, KeyError, ValueError, RuntimeError) as error:
         raise WeightsError(f"{path}: these weights cannot be used: {error}") from error
     codec.weights_hash = digest(tensors)
-    return codec.eval().requires_grad_(False).to(memory_format=torch.channels_last)
+    codec.float()  # whatever the caller's default dtype is
+    codec.eval().requires_grad_(False)
+    return codec.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's types leave it out
 
 
 def _fill(codec: Codec, tensors: dict[str, Tensor]) -> None:
@@ -96,7 +97,7 @@ def candidates(name: str) -> list[Path]:
 
 
 def load_codec(name: str, device: str = "cpu", needed: bytes = b"") -> Codec:
-    """The codec with the weights whose SHA-256 begins with `needed`, or the first that are found; kept for the next call."""
+    """The codec with the weights whose SHA-256 begins with `needed`, or the first found; kept for the next call."""
     paths = candidates(name)
     if not paths:
         raise WeightsError(f'no weights for codec "{name}": name their folder in RAREFY_WEIGHTS')
@@ -105,7 +106,7 @@ def load_codec(name: str, device: str = "cpu", needed: bytes = b"") -> Codec:
         if codec.weights_hash.startswith(needed):
             return codec
     raise WeightsError(
-        f'the file needs the weights {needed.hex()} of codec "{name}", and none of {len(paths)} here is that generation: '
+        f'the file needs the weights {needed.hex()} of codec "{name}", none of {len(paths)} here is that generation: '
         "put the weights of the release that made it into a folder named by RAREFY_WEIGHTS"
     )
 

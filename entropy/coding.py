@@ -1,23 +1,26 @@
 """Latents to sections and back, under the exact scales of an integer network and the means of a float one.
 
-Order of the symbols of a unit: the hyper-latents row by row, channels last; then for each step and each quarter of the channels
-(c % 4 = 0, 1, 2, 3) the latents of that step's phase, row by row, channels last.
+Order of the symbols of a unit: the hyper-latents row by row, channels last; then for each step and each quarter of the
+channels (c % 4 = 0, 1, 2, 3) the latents of that step's phase, row by row, channels last.
 """
 
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 
 from rarefy.entropy import coder
 from rarefy.entropy.hyperprior import HYPER_STRIDE, PHASES, Hyperprior, along_quality
 from rarefy.entropy.integer import PEAK
+from rarefy.entropy.precision import full_float32, require_float32
 from rarefy.errors import ChecksumError, FormatError
+
+Integers = TypeVar("Integers", np.int16, np.uint16)
 
 QUARTERS = 4
 DEAD_ZONE = 0.54  # magnitudes round up from here; measured in weights/TRAINING.md
@@ -36,23 +39,9 @@ def level_of(quality: int, levels: int) -> int:
     return (quality * (levels - 1) + 12800) // 25600
 
 
-@contextmanager
-def float32_means(device: torch.device) -> Iterator[None]:
-    """Full float32 whatever the user's settings are: no autocast, no TF32, no reduced-precision products."""
-    before = torch.get_float32_matmul_precision()
-    convolutions = torch.backends.cudnn.allow_tf32
-    try:
-        if before != "highest":
-            torch.set_float32_matmul_precision("highest")
-        if convolutions:
-            torch.backends.cudnn.allow_tf32 = False
-        with torch.autocast(device.type, enabled=False):
-            yield
-    finally:
-        if before != "highest":
-            torch.set_float32_matmul_precision(before)
-        if convolutions:
-            torch.backends.cudnn.allow_tf32 = True
+def position_of(quality: int, device: torch.device) -> Tensor:
+    """A quality q256 as the float networks take it: float32 [1] in 0..1."""
+    return torch.full((1,), quality / 25600, device=device, dtype=torch.float32)
 
 
 def blocks(step: int) -> Iterator[tuple[slice, slice, slice]]:
@@ -63,7 +52,7 @@ def blocks(step: int) -> Iterator[tuple[slice, slice, slice]]:
 
 
 class Walk:
-    """The four steps over one batch, shared by compress and decompress: keeps symbols and reconstruction, [B, h, w, C]."""
+    """The four steps over one batch, for compress and decompress: keeps symbols and reconstruction, [B, h, w, C]."""
 
     def __init__(self, bottleneck: Hyperprior, z: Tensor, shape: tuple[int, int], quality: int) -> None:
         """z: integers as float32 [B, h_z, w_z, hyper]; shape: h and w of the latents."""
@@ -71,14 +60,14 @@ class Walk:
         self.level = level_of(quality, len(self.network.start))
         height, width = shape
         self.features = self.network.features(z, self.level)[:, :height, :width]
-        position = torch.full((1,), quality / 25600, device=z.device)
+        position = position_of(quality, z.device)
         self.spread = bottleneck.spread(position).permute(0, 2, 3, 1)
-        # The means get the same features in floats: eight bits would cost them 3 to 5 % of rate (measured at an export).
+        # The means get the same features in floats: eight bits cost them 3 to 5 % of rate (measured at an export).
         embedding = along_quality(bottleneck.embedding, position)
         float_features = bottleneck.scales.features(z.permute(0, 3, 1, 2), embedding)
         self.float_features = float_features[:, :, :height, :width]
         latents = self.network.start.shape[1]
-        self.symbols = torch.zeros(len(z), height, width, latents, device=z.device)
+        self.symbols = torch.zeros(len(z), height, width, latents, device=z.device, dtype=torch.float32)
         self.y_hat = torch.zeros_like(self.symbols)
 
     def step(self, step: int) -> Iterator[tuple[tuple[slice, slice, slice], Tensor, Tensor]]:
@@ -89,6 +78,7 @@ class Walk:
         means = self.bottleneck.means
         mean_hidden = means.hidden(step, self.float_features, context).permute(0, 2, 3, 1)
         head = means.heads[step]
+        assert isinstance(head, nn.Conv2d) and head.bias is not None
         for rows, columns, channels in blocks(step):
             index = self.network.indices(step, hidden[:, rows, columns], channels, self.level)
             weight = head.weight[channels, :, 0, 0]
@@ -104,8 +94,9 @@ class Walk:
 
 def compress(bottleneck: Hyperprior, y: Tensor, quality: int, dead_zone: float = DEAD_ZONE) -> list[Coded]:
     """Code a batch of latents, float32 [B, latents, h, w], at a quality q256; gives one `Coded` per item."""
-    with torch.inference_mode(), float32_means(y.device):
-        position = torch.full((1,), quality / 25600, device=y.device)
+    require_float32(bottleneck)
+    with torch.inference_mode(), full_float32(y.device):
+        position = position_of(quality, y.device)
         gain, _ = bottleneck.gains(position)
         height, width = y.shape[2:]
         scaled = y.float() * gain
@@ -127,7 +118,7 @@ def _round(v: Tensor, dead_zone: float) -> Tensor:
     return (v.sign() * (v.abs() + (1 - dead_zone)).floor()).clamp(-32768, 32767)
 
 
-def _numpy(values: Tensor, dtype: type[np.generic]) -> NDArray[np.generic]:
+def _numpy(values: Tensor, dtype: type[Integers]) -> NDArray[Integers]:
     """A batch's integers as [B, n] on the host."""
     kind = torch.int16 if dtype is np.int16 else values.dtype
     return values.to(kind).reshape(len(values), -1).cpu().numpy().astype(dtype, copy=False)
@@ -143,8 +134,9 @@ def decompress(bottleneck: Hyperprior, units: list[Coded], shape: tuple[int, int
 
     Raises ChecksumError where the symbols are not those that were coded, other FormatErrors for damaged streams.
     """
+    require_float32(bottleneck)
     device = bottleneck.sigma.device
-    with torch.inference_mode(), float32_means(device):
+    with torch.inference_mode(), full_float32(device):
         height, width = shape
         tables = bottleneck.exact_tables()
         decoders = [coder.Decoder(unit.stream, tables) for unit in units]
@@ -166,7 +158,7 @@ def decompress(bottleneck: Hyperprior, units: list[Coded], shape: tuple[int, int
                 raise ChecksumError(
                     "the decoded symbols do not fit their checksum: the file is damaged or was decoded wrongly"
                 )
-        _, back = bottleneck.gains(torch.full((1,), quality / 25600, device=device))
+        _, back = bottleneck.gains(position_of(quality, device))
         return walk.y_hat.permute(0, 3, 1, 2) * back
 
 

@@ -1,11 +1,11 @@
 """The hyperprior bottleneck with context steps: differentiable forward for training.
 
-Symbols are round(y * gain - mu). The means mu come from a float network and only shift the reconstruction; the table index of
-each symbol comes from the scale network, of which an integer copy (`rarefy.entropy.integer`) codes files.
+Symbols are round(y * gain - mu). The means mu come from a float network and only shift the reconstruction; the table
+index of each symbol comes from the scale network, of which an integer copy (`rarefy.entropy.integer`) codes files.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Protocol
 
 import numpy as np
@@ -22,9 +22,8 @@ SCALE_COUNT = 64
 SCALE_LOW = 0.04  # logistic scale of table 0, where zero has probability 1 - 7e-6
 SCALE_HIGH = 100.0
 SCALE_STEP = math.log(SCALE_HIGH / SCALE_LOW) / (SCALE_COUNT - 1)
-GAIN_LAMBDA = (
-    4e-4  # at this lambda (MSE on 0..255) a uniform quantiser of step 1/255 meets the slope: gain 1 by convention
-)
+# At this lambda (MSE on 0..255) a uniform quantiser of step 1/255 meets the slope: gain 1 by convention.
+GAIN_LAMBDA = 4e-4
 
 STEPS = 4
 # Phase (2 * row parity + column parity) that each step codes in channels c with c % 4 == q (quadtree order of DCVC-DC).
@@ -35,11 +34,32 @@ HYPER_STRIDE = 4
 LEAST_MASS = 2.0**-15  # below half a step of the tables, a hyper-latent is escaped
 
 
-class StepNetwork(Protocol):
-    """A network that speaks once a step: `ScaleNetwork` or `MeanNetwork`."""
+class ScaleSteps(Protocol):
+    """A module that gives scales: `rarefy.models.hyper.ScaleNetwork` says what goes in and out."""
 
-    def step(self, step: int, features: Tensor, context: Tensor) -> Tensor:
-        """features [B, width, h, w], context [B, latents, h, w]; gives [B, latents, h, w]."""
+    heads: nn.ModuleList
+    position: nn.Parameter
+
+    def features(self, z_hat: Tensor, embedding: Tensor) -> Tensor:
+        """What all steps see."""
+
+    def step(self, step: int, features: Tensor, magnitudes: Tensor) -> Tensor:
+        """Table indices above the start."""
+
+    def named_modules(self) -> Iterator[tuple[str, nn.Module]]:
+        """Its layers, as of every module: an export reads them."""
+
+
+class MeanSteps(Protocol):
+    """A module that gives means: `rarefy.models.hyper.MeanNetwork` says what goes in and out."""
+
+    heads: nn.ModuleList
+
+    def hidden(self, step: int, features: Tensor, reconstructed: Tensor) -> Tensor:
+        """What the step's head sees."""
+
+    def step(self, step: int, features: Tensor, reconstructed: Tensor) -> Tensor:
+        """Means of all latents."""
 
 
 def along_quality(table: Tensor, position: Tensor) -> Tensor:
@@ -62,18 +82,21 @@ def step_masks(phases: Tensor, channels: int, height: int, width: int) -> Tensor
 class Hyperprior(nn.Module):
     """Latents to bits and back, for any quality; see the module's docstring.
 
-    h_a, scales and means are the networks (`rarefy.models.hyper`); lambdas the ends of the range of quality, in CompressAI's
-    unit; points the knots on log lambda of everything that depends on the quality.
+    h_a, scales and means are the networks (`rarefy.models.hyper`); lambdas the ends of the range of quality, in
+    CompressAI's unit; points the knots on log lambda of everything that depends on the quality.
     """
 
+    h_a: nn.Module
+    scales: ScaleSteps
+    means: MeanSteps
     sigma: Tensor
     phases: Tensor
 
     def __init__(
         self,
         h_a: nn.Module,
-        scales: nn.Module,
-        means: nn.Module,
+        scales: ScaleSteps,
+        means: MeanSteps,
         *,
         latents: int,
         width: int,

@@ -1,8 +1,8 @@
 """The scale network in eight-bit integers: the same indices on any device, in any order of summation, in any precision.
 
-Every activation is an integer of at most 8 bits, every weight int8 with a power-of-two step, every sum below 2^24, so float32
-matrix products are exact whatever the library does (docs/ARCHITECTURE.md, "Exact probabilities"). No convolution call is made:
-3x3 layers are nine shifted copies and one matrix product. Tensors are channels-last, [B, H, W, C].
+Every activation is an integer of at most 8 bits, every weight int8 with a power-of-two step, every sum below 2^24, so
+float32 matrix products are exact whatever the library does (docs/ARCHITECTURE.md, "Exact probabilities"). No convolution
+call is made: 3x3 layers are nine shifted copies and one matrix product. Tensors are channels-last, [B, H, W, C].
 """
 
 from collections.abc import Iterator
@@ -28,8 +28,8 @@ class IntegerLayer(nn.Module):
     """y = clamp(floor((W x + bias) 2^-shift + 1/2), low, high), all integers.
 
     weight: int8 [outputs, inputs] (3x3 layers: inputs = 9 * channels, taps first); bias: int32 [outputs]; shift: uint8
-    [outputs], at least 1. The bias is added outside the product. The exponents say what the integers stand for, n 2^-exponent;
-    coding does not need them.
+    [outputs], at least 1. The bias is added outside the product. The exponents say what the integers stand for,
+    n 2^-exponent; coding does not need them.
     """
 
     weight: Tensor
@@ -105,8 +105,9 @@ def shuffle(x: Tensor) -> Tensor:
 class IntegerScaleNetwork(nn.Module):
     """Hyper-latents, symbols and a quality level in, table indices out: nothing but integers.
 
-    start: int16 [levels, latents], the index before the network speaks, in steps of 2^-8; embedding: int8 [levels, width];
-    position: int8 [steps, 2, 2, width]; feature_exponent: int8 [width], features are integers times 2^-exponent.
+    start: int16 [levels, latents], the index before the network speaks, in steps of 2^-8; embedding: int8
+    [levels, width]; position: int8 [steps, 2, 2, width]; feature_exponent: int8 [width], features are integers times
+    2^-exponent.
     """
 
     start: Tensor
@@ -183,7 +184,7 @@ class IntegerScaleNetwork(nn.Module):
         return (m for m in self.modules() if isinstance(m, IntegerLayer))
 
 
-class _exactly(torch.autocast):  # noqa: N801
+class _exactly(torch.autocast):
     """A region in which autocast is off: it would round the products' outputs."""
 
     def __init__(self, like: Tensor) -> None:

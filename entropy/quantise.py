@@ -1,7 +1,7 @@
 """Post-training quantisation of the scale network: floats in, `IntegerScaleNetwork` out, at export only.
 
-Activations get one power-of-two step per point of the network, from a percentile over calibration pictures; weights get one
-power-of-two step per output channel. What it costs in rate is measured at every export.
+Activations get one power-of-two step per point of the network, from a percentile over calibration pictures; weights
+get one power-of-two step per output channel. What it costs in rate is measured at every export.
 """
 
 import math
@@ -10,9 +10,17 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-from rarefy.entropy.integer import MAGNITUDE_EXPONENT, PEAK, START_BITS, IntegerBlock, IntegerLayer, IntegerScaleNetwork
+from rarefy.entropy.hyperprior import ScaleSteps
+from rarefy.entropy.integer import (
+    HIDDEN_PEAK,
+    MAGNITUDE_EXPONENT,
+    PEAK,
+    START_BITS,
+    IntegerLayer,
+    IntegerScaleNetwork,
+)
 
-Runs = Callable[[], None]
+POINTS = ("up_coarse", "up_fine", "spatial", "expand", "block_coarse", "0", "1", "2")  # whose outputs need a step
 
 
 class Ranges:
@@ -49,14 +57,12 @@ class Ranges:
             handle.remove()
 
 
-def quantise_layer(
-    target: IntegerLayer, conv: nn.Module, inputs: Tensor, outputs: Tensor, least_shift: int = 1
-) -> None:
-    """Fill an integer layer from a convolution; inputs and outputs: exponent of each channel, int64.
+def quantise_layer(target: nn.Module, conv: nn.Module, inputs: Tensor, outputs: Tensor, least_shift: int = 1) -> None:
+    """Fill an `IntegerLayer` from a convolution; inputs and outputs: exponent of each channel, int64.
 
     The step of each row of weights is the finest that fits int8, and coarser only where the shift would exceed its byte.
     """
-    assert isinstance(conv, nn.Conv2d) and conv.bias is not None
+    assert isinstance(target, IntegerLayer) and isinstance(conv, nn.Conv2d) and conv.bias is not None
     weight = conv.weight.detach().permute(0, 2, 3, 1).flatten(1).double()
     inputs = inputs.repeat(conv.kernel_size[0] ** 2)
     unscaled = weight * torch.exp2(-inputs.double())  # weights for integers as inputs
@@ -70,47 +76,20 @@ def quantise_layer(
     target.output_exponent.copy_(outputs)
 
 
-def _quantise_block(target: IntegerBlock, block: nn.Module, ranges: Ranges, name: str, stream: Tensor) -> None:
-    n = target.spatial_channels
-    middle = ranges.exponents(f"{name}.spatial")
-    hidden = ranges.exponents(f"{name}.expand", largest=target.expand.high)
-    quantise_layer(target.spatial, block.spatial, stream[:n], middle)
-    quantise_layer(target.expand, block.expand, torch.cat([middle, stream[n:]]), hidden)
-    quantise_layer(target.reduce, block.reduce, hidden, stream)
-
-
 def quantise_scale_network(
-    network: nn.Module, start: Tensor, embedding: Tensor, hyper: int, tables: int, calibrate: Runs
+    network: ScaleSteps, start: Tensor, embedding: Tensor, hyper: int, tables: int, calibrate: Callable[[], None]
 ) -> IntegerScaleNetwork:
     """Quantise a `ScaleNetwork`.
 
     start: table index before the network speaks, float [levels, latents]; embedding: float [levels, width];
     calibrate runs the float network over pictures. Raises WeightsError if the result cannot be proved exact.
     """
-    points = ("up_coarse", "up_fine", "spatial", "expand", "block_coarse", "0", "1", "2")
-    ranges = Ranges({name: m for name, m in network.named_modules() if name.rpartition(".")[2] in points})
+    ranges = Ranges({name: m for name, m in network.named_modules() if name.rpartition(".")[2] in POINTS})
     calibrate()
     ranges.close()
-    steps = len(network.heads)
-    latents, width = network.heads[0].weight.shape[:2]
-    result = IntegerScaleNetwork(latents, width, hyper, steps, len(start), tables)
-
-    coarse = ranges.exponents("up_coarse", "block_coarse")
-    contexts = [f"contexts.{i}" for i in range(steps - 1)]
-    fine = ranges.exponents("up_fine", "blocks_fine.0", "blocks_fine.1", *contexts)
-    magnitudes = torch.full((latents,), MAGNITUDE_EXPONENT)
-    quantise_layer(
-        result.up_coarse, network.up_coarse, torch.zeros(hyper, dtype=torch.int64), coarse.repeat_interleave(4)
-    )
-    _quantise_block(result.block_coarse, network.block_coarse, ranges, "block_coarse", coarse)
-    quantise_layer(result.up_fine, network.up_fine, coarse, fine.repeat_interleave(4))
-    for i, block in enumerate(network.blocks_fine):
-        _quantise_block(result.blocks_fine[i], block, ranges, f"blocks_fine.{i}", fine)
-    for i, name in enumerate(contexts):
-        quantise_layer(result.symbols_in[i], network.symbols_in[i], magnitudes, fine)
-        _quantise_block(result.contexts[i], network.contexts[i], ranges, name, fine)
-    for layer, head in zip(result.heads, network.heads, strict=True):
-        quantise_layer(layer, head, fine, torch.zeros(latents, dtype=torch.int64), START_BITS)
+    levels, latents = start.shape
+    result = IntegerScaleNetwork(latents, embedding.shape[1], hyper, len(network.heads), levels, tables)
+    fine = _quantise_layers(result, network, ranges, hyper)
     result.start.copy_((start.double() * 2**START_BITS).round().clamp(-32768, 32767))
     step_of = torch.exp2(fine.double())
     result.embedding.copy_((embedding.double() * step_of).round().clamp(-PEAK, PEAK))
@@ -121,9 +100,39 @@ def quantise_scale_network(
     return result
 
 
+def _quantise_layers(result: IntegerScaleNetwork, network: ScaleSteps, ranges: Ranges, hyper: int) -> Tensor:
+    """Fill all layers; gives the exponents of the features."""
+    targets, sources = dict(result.named_modules()), dict(network.named_modules())
+
+    def layer(name: str, inputs: Tensor, outputs: Tensor, least_shift: int = 1) -> None:
+        quantise_layer(targets[name], sources[name], inputs, outputs, least_shift)
+
+    def block(name: str, stream: Tensor) -> None:
+        middle = ranges.exponents(f"{name}.spatial")
+        hidden = ranges.exponents(f"{name}.expand", largest=HIDDEN_PEAK)
+        layer(f"{name}.spatial", stream[: len(middle)], middle)
+        layer(f"{name}.expand", torch.cat([middle, stream[len(middle) :]]), hidden)
+        layer(f"{name}.reduce", hidden, stream)
+
+    coarse = ranges.exponents("up_coarse", "block_coarse")
+    contexts = [f"contexts.{i}" for i in range(len(result.contexts))]
+    fine = ranges.exponents("up_fine", "blocks_fine.0", "blocks_fine.1", *contexts)
+    layer("up_coarse", torch.zeros(hyper, dtype=torch.int64), coarse.repeat_interleave(4))
+    block("block_coarse", coarse)
+    layer("up_fine", coarse, fine.repeat_interleave(4))
+    for name in ("blocks_fine.0", "blocks_fine.1", *contexts):
+        block(name, fine)
+    latents = result.start.shape[1]
+    for i in range(len(contexts)):
+        layer(f"symbols_in.{i}", torch.full((latents,), MAGNITUDE_EXPONENT), fine)
+    for i in range(len(result.heads)):
+        layer(f"heads.{i}", fine, torch.zeros(latents, dtype=torch.int64), START_BITS)
+    return fine
+
+
 @torch.no_grad()
-def restore_scale_network(integer: IntegerScaleNetwork, network: nn.Module) -> None:
-    """Write the integers back into a float `ScaleNetwork`: shipped weights can be trained on, a rounding step away."""
+def restore_scale_network(integer: IntegerScaleNetwork, network: ScaleSteps) -> None:
+    """Write the integers back into a float scale network: shipped weights can be trained on, a rounding step away."""
     layers = dict(integer.named_modules())
     for name, conv in network.named_modules():
         if not isinstance(conv, nn.Conv2d):

@@ -1,9 +1,9 @@
 """Networks of the image codec's entropy model: hyper-analysis, scale network and mean network.
 
-Latents are coded in four steps (the quadtree order of DCVC-DC, Li et al. 2023): each step covers a quarter of all latents, at
-every position, so that its context is spatial and across channels at once. The scale network sees only integers
-(hyper-latents, symbols, the quality), so that an exact integer copy of it can choose the tables; the mean network may see
-reconstructed floats.
+Latents are coded in four steps (the quadtree order of DCVC-DC, Li et al. 2023): each step covers a quarter of all
+latents, at every position, so that its context is spatial and across channels at once. The scale network sees only
+integers (hyper-latents, symbols, the quality), so that an exact integer copy of it can choose the tables; the mean
+network may see reconstructed floats.
 """
 
 import torch
@@ -39,8 +39,8 @@ class HyperAnalysis(nn.Module):
 class ScaleNetwork(nn.Module):
     """Scales from hyper-latents, symbols of earlier steps and the quality; made so that eight-bit integers can run it.
 
-    `features` gives [B, width, 4 h_z, 4 w_z]; `step` gives the head's output [B, latents, h, w], in units of table indices
-    above a start that belongs to the bottleneck.
+    `features` gives [B, width, 4 h_z, 4 w_z]; `step` gives the head's output [B, latents, h, w], in units of table
+    indices above a start that belongs to the bottleneck.
     """
 
     def __init__(self, latents: int, width: int, hyper: int, steps: int) -> None:
@@ -52,10 +52,7 @@ class ScaleNetwork(nn.Module):
         self.position = nn.Parameter(torch.zeros(steps, width, 2, 2))
         self.symbols_in = nn.ModuleList(nn.Conv2d(latents, width, 1) for _ in range(steps - 1))
         self.contexts = nn.ModuleList(PartialBlock(width, part=2, squared=False) for _ in range(steps - 1))
-        self.heads = nn.ModuleList(nn.Conv2d(width, latents, 1) for _ in range(steps))
-        for head in self.heads:
-            nn.init.zeros_(head.weight)
-            nn.init.zeros_(head.bias)
+        self.heads = _silent_heads(steps, width, latents)
 
     def features(self, z_hat: Tensor, embedding: Tensor) -> Tensor:
         """z_hat: [B, hyper, h_z, w_z] integers as floats; embedding: what the quality adds, [B, width]."""
@@ -75,17 +72,14 @@ class ScaleNetwork(nn.Module):
 
 
 class MeanNetwork(nn.Module):
-    """Means from the scale network's features and the latents reconstructed so far, in units of the latents' deviations."""
+    """Means from the scale network's features and the latents known so far, in units of the latents' deviations."""
 
     def __init__(self, latents: int, width: int, steps: int) -> None:
         super().__init__()
         self.position = nn.Parameter(torch.zeros(steps, width, 2, 2))
         self.latents_in = nn.ModuleList(nn.Conv2d(latents, width, 1) for _ in range(steps - 1))
         self.contexts = nn.ModuleList(PartialBlock(width, part=2, squared=False) for _ in range(steps - 1))
-        self.heads = nn.ModuleList(nn.Conv2d(width, latents, 1) for _ in range(steps))
-        for head in self.heads:
-            nn.init.zeros_(head.weight)
-            nn.init.zeros_(head.bias)
+        self.heads = _silent_heads(steps, width, latents)
 
     def hidden(self, step: int, features: Tensor, reconstructed: Tensor) -> Tensor:
         """What the step's head sees.
@@ -99,3 +93,13 @@ class MeanNetwork(nn.Module):
     def step(self, step: int, features: Tensor, reconstructed: Tensor) -> Tensor:
         """Means of all latents, [B, latents, h, w]; arguments as in `hidden`."""
         return self.heads[step](self.hidden(step, features, reconstructed))
+
+
+def _silent_heads(steps: int, width: int, latents: int) -> nn.ModuleList:
+    """One 1x1 layer a step that says zero before training."""
+    heads = [nn.Conv2d(width, latents, 1) for _ in range(steps)]
+    for head in heads:
+        assert head.bias is not None
+        nn.init.zeros_(head.weight)
+        nn.init.zeros_(head.bias)
+    return nn.ModuleList(heads)

@@ -1,8 +1,8 @@
 """Picture transforms: analysis g_a and synthesis g_s, with no learned layer above 1/8 resolution.
 
-Pixel-unshuffle by 8, residual blocks at 1/8 and 1/16 resolution (as in DCVC-RT, Jia et al. 2025), no global operations, so
-that any window with its halo decodes like the whole. Before training the 1x1 layers are principal components: an orthonormal
-linear transform codec.
+Pixel-unshuffle by 8, residual blocks at 1/8 and 1/16 resolution (as in DCVC-RT, Jia et al. 2025), no global operations,
+so that any window with its halo decodes like the whole. Before training the 1x1 layers are principal components: an
+orthonormal linear transform codec.
 """
 
 import torch
@@ -59,7 +59,7 @@ class Synthesis(nn.Module):
 
 @torch.no_grad()
 def start_as_principal_components(g_a: Analysis, g_s: Synthesis, patches: Tensor) -> Tensor:
-    """Set the 1x1 layers to principal components of `patches` (float [B, 3, H, W] in 0..1); gives the latents' deviations.
+    """Set the 1x1 layers to principal components of `patches`, float [B, 3, H, W] in 0..1; gives latents' deviations.
 
     Blocks start at zero, so afterwards g_s(g_a(x)) is the best linear reconstruction and the latents are uncorrelated.
     """

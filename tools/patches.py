@@ -1,7 +1,7 @@
 """Training pictures as one flat uint8 array, on any device, and random patches cut from it by index arithmetic.
 
-Decoding a picture costs more than a training step, so every picture is decoded once and stays in memory. Smaller copies of each
-picture widen the range of scales and lift the quality of lossy sources.
+Decoding a picture costs more than a training step, so every picture is decoded once and stays in memory. Smaller copies
+of each picture widen the range of scales and lift the quality of lossy sources.
 """
 
 import hashlib
@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from rarefy.errors import MediaError
@@ -28,13 +29,13 @@ def picture_files(folders: list[Path], one_in: int, held_back: bool) -> list[Pat
     return [p for p in files if is_held_back(p.name, one_in) == held_back]
 
 
-def read_scales(path: Path, scales: tuple[float, ...], smallest: int) -> list[np.ndarray]:
+def read_scales(path: Path, scales: tuple[float, ...], smallest: int) -> list[NDArray[np.uint8]]:
     """Decode a picture to uint8 [H, W, 3] at each scale at which its shorter side is at least `smallest` pixels."""
     from PIL import Image
 
     with Image.open(path) as opened:
         picture = opened.convert("RGB")
-    sizes = [(scale, tuple(round(scale * side) for side in picture.size)) for scale in scales]
+    sizes = [(scale, (round(scale * picture.width), round(scale * picture.height))) for scale in scales]
     return [
         np.asarray(picture if scale == 1 else picture.resize(size, Image.Resampling.LANCZOS))
         for scale, size in sizes
