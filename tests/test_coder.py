@@ -211,10 +211,10 @@ def test_arrays_of_any_layout(kernel: str) -> None:
 
 
 def test_lanes_follow_the_count() -> None:
-    counts = [0, 1, 16_383, 16_384, 70_000, 10_000_000]
-    assert [coder.lanes_for(count) for count in counts] == [1, 1, 1, 1, 2, 8]
+    counts = [0, 1, 65_535, 65_536, 131_072, 262_143, 262_144, 10_000_000]
+    assert [coder.lanes_for(count) for count in counts] == [1, 1, 1, 2, 4, 4, 8, 8]
     tables = plain_tables()
-    rows = np.repeat([0, 1], [16_384, 100_000]).astype(np.uint16)
+    rows = np.repeat([0, 1], [65_536, 100_000]).astype(np.uint16)
     assert coder.encode(np.where(rows == 1, 7, 0), rows, tables)[0] == 1  # certain symbols do not count
 
 
