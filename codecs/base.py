@@ -73,7 +73,8 @@ class Bottleneck(Protocol):
 class Codec(nn.Module):
     """A codec of pictures: subclasses give `name`, `stride`, `config`, `bottleneck`, `analysis` and `synthesis`.
 
-    config is a dataclass that the codec can be built from again; weights_hash is the SHA-256 of the loaded weights, empty while there are none.
+    config is a dataclass that the codec can be built from again; weights_hash is the SHA-256 of the loaded weights,
+    empty while there are none.
     """
 
     name: str
@@ -118,7 +119,7 @@ class Codec(nn.Module):
         return container.write(File(header, [container.Unit(sections, checksum)], metadata))
 
     def decode(self, data: bytes | File, limits: Limits | None = None, precision: str = "auto") -> Image:
-        """The bytes of a file (or a file read already) to a picture; raises RarefyErrors for damaged or foreign ones."""
+        """A file's bytes (or a file read already) to a picture; raises RarefyErrors for damaged or foreign files."""
         require_float32(self)
         file = data if isinstance(data, File) else container.read(data, limits)
         header = file.header

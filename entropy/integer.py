@@ -1,8 +1,9 @@
 """The scale network in eight-bit integers: the same indices on any device, in any order of summation, in any precision.
 
 Every activation is an integer of at most 8 bits, every weight int8 with a power-of-two step, every sum below 2^24, so
-float32 matrix products are exact whatever the library does (docs/ARCHITECTURE.md, "Exact probabilities"). No convolution
-call is made: 3x3 layers are nine shifted copies and one matrix product. Tensors are channels-last, [B, H, W, C].
+float32 matrix products are exact whatever the library does (docs/ARCHITECTURE.md, "Exact probabilities"). No
+convolution call is made: 3x3 layers are nine shifted copies and one matrix product. Tensors are channels-last,
+[B, H, W, C].
 """
 
 from collections.abc import Iterator
@@ -22,6 +23,11 @@ MAGNITUDE_EXPONENT = 4  # asinh of a symbol's magnitude, times 2^4, fits seven b
 def magnitude_table() -> Tensor:
     """int8 [128]: round(16 asinh(n)), the form in which symbols of earlier steps enter the network."""
     return torch.round(2**MAGNITUDE_EXPONENT * torch.asinh(torch.arange(128, dtype=torch.float64))).to(torch.int8)
+
+
+def power_of_half(shift: Tensor) -> Tensor:
+    """2^-shift as float32, shift 0..126, spelled in bits: no library promises that its exp2 is exact."""
+    return ((127 - shift.to(torch.int32)) << 23).view(torch.float32)
 
 
 class IntegerLayer(nn.Module):
@@ -59,7 +65,7 @@ class IntegerLayer(nn.Module):
 
     def requantise(self, total: Tensor, bias: Tensor, rows: slice = slice(None)) -> Tensor:
         """Add the bias, shift with rounding, clamp."""
-        step = torch.exp2(-self.shift[rows].to(torch.float32))
+        step = power_of_half(self.shift[rows])
         return torch.floor((total + bias) * step + 0.5).clamp_(self.low, self.high)
 
     def largest_sum(self, bias: Tensor | None = None) -> int:

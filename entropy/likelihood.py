@@ -1,8 +1,9 @@
 """Differentiable code lengths of rounded values under logistic distributions.
 
 The rate that training sees is the rate that the coder pays: code lengths are those of the *rounded* value. Their
-gradient with respect to the value is the exact mean gradient under uniform noise, d bits / d v = f(v + 1/2) - f(v - 1/2)
-with f(v) = -log2 P([v - 1/2, v + 1/2]), which needs no sampling (Agustsson & Theis 2020 discuss the expectation).
+gradient with respect to the value is the exact mean gradient under uniform noise,
+d bits / d v = f(v + 1/2) - f(v - 1/2) with f(v) = -log2 P([v - 1/2, v + 1/2]), which needs no sampling
+(Agustsson & Theis 2020 discuss the expectation).
 """
 
 import math
@@ -47,7 +48,7 @@ def logistic_bits(v: Tensor, inverse_scale: Tensor) -> Tensor:
 
 
 class AtLeast(torch.autograd.Function):
-    """max(x, bound) whose gradient passes below the bound too where a descent step would raise x (Ballé's lower bound)."""
+    """max(x, bound); the gradient passes below the bound where a descent step would raise x (Ballé's lower bound)."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, bound: float) -> Tensor:

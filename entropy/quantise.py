@@ -60,7 +60,7 @@ class Ranges:
 def quantise_layer(target: nn.Module, conv: nn.Module, inputs: Tensor, outputs: Tensor, least_shift: int = 1) -> None:
     """Fill an `IntegerLayer` from a convolution; inputs and outputs: exponent of each channel, int64.
 
-    The step of each row of weights is the finest that fits int8, and coarser only where the shift would exceed its byte.
+    The step of each row of weights is the finest that fits int8, coarser only where the shift would exceed its byte.
     """
     assert isinstance(target, IntegerLayer) and isinstance(conv, nn.Conv2d) and conv.bias is not None
     weight = conv.weight.detach().permute(0, 2, 3, 1).flatten(1).double()

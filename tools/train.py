@@ -1,12 +1,11 @@
 """The trainer of every codec: `rarefy train recipes/image.toml --data DIR... --out RUN`.
 
-One flat loop: patches from memory, a quality drawn per patch, loss = bits per pixel + lambda * squared error, Muon for hidden
-matrices and Adam for the rest, an exponential moving average of the weights. The state is saved at intervals and on SIGTERM
-or Ctrl-C, and the same command goes on from there exactly. It needs no compiled extension.
+One flat loop: patches from memory, a quality drawn per patch, loss = bits per pixel + lambda * squared error, Muon for
+hidden matrices and Adam for the rest, an exponential moving average of the weights. The state is saved at intervals and
+on SIGTERM or Ctrl-C, and the same command goes on from there exactly. It needs no compiled extension.
 """
 
 import argparse
-import csv
 import json
 import math
 import signal
@@ -14,19 +13,23 @@ import sys
 import time
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
 
+from rarefy.codecs.base import Codec
+from rarefy.codecs.image import ImageCodec
+from rarefy.codecs.registry import build
 from rarefy.errors import OptionError, WeightsError
 from rarefy.models.layers import PartialBlock
+from rarefy.models.transforms import start_as_principal_components
+from rarefy.tools.checkpoint import start_from, write_weights
 from rarefy.tools.evaluate import evaluate
 from rarefy.tools.muon import Muon
 from rarefy.tools.patches import Patches, picture_files
 from rarefy.tools.recipe import Recipe, TrainRecipe, read_recipe
-
-COLUMNS = ("step", "minutes", "megapixels", "learning_rate", "loss", "bits_per_pixel", "psnr", "gradient")
+from rarefy.tools.training_log import COLUMNS, Log
 
 
 def stratified(count: int, device: torch.device, generator: torch.Generator) -> Tensor:
@@ -36,7 +39,7 @@ def stratified(count: int, device: torch.device, generator: torch.Generator) -> 
     return (order + u) / count
 
 
-def rate_distortion(model: nn.Module, pixels: Tensor, position: Tensor, power: float) -> tuple[Tensor, Tensor]:
+def rate_distortion(model: Codec, pixels: Tensor, position: Tensor, power: float) -> tuple[Tensor, Tensor]:
     """Loss, and [bits per pixel, squared error on 0..1] means, of patches uint8 [B, 3, H, W] at qualities [B]."""
     x = pixels.float() / 255
     x_hat, bits = model(x, 100 * position)
@@ -60,7 +63,7 @@ def optimisers(model: nn.Module, recipe: TrainRecipe) -> list[torch.optim.Optimi
 class Trainer:
     """Everything that a run holds; `state_dict` and `load_state_dict` make it resume exactly."""
 
-    def __init__(self, recipe: Recipe, patches: Patches, model: nn.Module, compile_model: bool) -> None:
+    def __init__(self, recipe: Recipe, patches: Patches, model: Codec, compile_model: bool) -> None:
         self.recipe, self.patches, self.model = recipe, patches, model
         self.device = patches.device
         self.generator = torch.Generator(self.device).manual_seed(recipe.train.seed)
@@ -140,68 +143,14 @@ def scale_gradients(gradients: list[Tensor], scale: Tensor, finite: Tensor) -> N
         gradient.copy_(torch.where(finite, gradient * scale, 0.0))
 
 
-def build_model(recipe: Recipe, patches: Patches, device: torch.device) -> nn.Module:
+def build_model(recipe: Recipe, patches: Patches, device: torch.device) -> Codec:
     """A fresh codec whose first step is already a linear transform codec (principal components of training patches)."""
-    from rarefy.codecs.registry import build
-    from rarefy.models.transforms import start_as_principal_components
-
     torch.manual_seed(recipe.train.seed)
-    model = build(recipe.codec, recipe.model)
+    model = cast(ImageCodec, build(recipe.codec, recipe.model))  # or a codec with layers of the same names
     generator = torch.Generator(patches.device).manual_seed(recipe.train.seed)
     sample = patches.draw(256, generator).cpu().float() / 255
     model.bottleneck.sigma.copy_(start_as_principal_components(model.g_a, model.g_s, sample))
-    return model.to(device, memory_format=torch.channels_last)
-
-
-def start_from(model: nn.Module, path: Path) -> None:
-    """Take all weights from a shipped weights file, or from the pieces that a run of the same recipe left in its folder."""
-    from safetensors.torch import load_file
-
-    from rarefy.codecs.weights import read_weights
-
-    try:
-        if path.is_dir():
-            pieces = [load_file(p) for p in sorted(path.glob("weights-*.safetensors"))]
-            model.load_state_dict({k: v.float() for piece in pieces for k, v in piece.items()})
-        else:
-            model.load_state_dict(read_weights(path).state_dict())
-    except (OSError, RuntimeError) as error:
-        raise WeightsError(f"{path}: these weights do not fit the recipe: {error}") from error
-
-
-class Log:
-    """The CSV log, the line on the terminal, and the curve drawn from the log."""
-
-    def __init__(self, folder: Path) -> None:
-        self.path = folder / "log.csv"
-        if not self.path.exists():
-            self.path.write_text(",".join(COLUMNS) + "\n")
-
-    def add(self, row: dict[str, float]) -> None:
-        """Append a row and say it."""
-        with self.path.open("a", newline="") as file:
-            csv.writer(file).writerow(f"{row[c]:.6g}" for c in COLUMNS)
-        print(
-            f"step {row['step']:>7.0f}  {row['minutes']:6.1f} min  {row['bits_per_pixel']:.4f} bpp  {row['psnr']:.2f} dB  "
-            f"loss {row['loss']:.4f}  lr x {row['learning_rate']:.2f}  {row['megapixels'] / max(row['minutes'], 1e-9) / 60:.2f} Mpx/s",
-            file=sys.stderr,
-            flush=True,
-        )
-
-    def plot(self) -> None:
-        """Draw loss over minutes to curve.svg, where matplotlib is installed."""
-        try:
-            from matplotlib.figure import Figure
-        except ImportError:
-            print("rarefy: hint: install matplotlib to have the curve drawn", file=sys.stderr)
-            return
-        with self.path.open() as file:
-            rows = [{k: float(v) for k, v in row.items()} for row in csv.DictReader(file)]
-        figure = Figure(figsize=(7, 4), layout="constrained")
-        axes = figure.subplots()
-        axes.plot([r["minutes"] for r in rows], [r["loss"] for r in rows], linewidth=1)
-        axes.set(xlabel="minutes", ylabel="loss", yscale="log")
-        figure.savefig(self.path.with_name("curve.svg"))
+    return model.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's types leave it out
 
 
 def save(trainer: Trainer, folder: Path) -> None:
@@ -211,28 +160,11 @@ def save(trainer: Trainer, folder: Path) -> None:
     part.replace(folder / "state.pt")
 
 
-def averaged(trainer: Trainer) -> nn.Module:
+def averaged(trainer: Trainer) -> Codec:
     """The codec with the averaged weights, for evaluation and export. The trainer's own model takes them over."""
     with torch.no_grad():
         torch._foreach_copy_(list(trainer.model.parameters()), trainer.ema)
     return trainer.model.eval()
-
-
-def write_weights(model: nn.Module, folder: Path, piece_bytes: int) -> None:
-    """Write float16 weights as weights-0.safetensors, weights-1 …, none larger than `piece_bytes`."""
-    from safetensors.torch import save_file
-
-    pieces: list[dict[str, Tensor]] = [{}]
-    size = 0
-    for name, tensor in model.state_dict().items():
-        half = tensor.half().cpu().contiguous()
-        size += half.nbytes
-        if size > piece_bytes:
-            pieces.append({})
-            size = half.nbytes
-        pieces[-1][name] = half
-    for number, piece in enumerate(pieces):
-        save_file(piece, folder / f"weights-{number}.safetensors")
 
 
 def run(trainer: Trainer, folder: Path, *, log_seconds: float, save_seconds: float) -> bool:

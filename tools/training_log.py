@@ -1,0 +1,43 @@
+"""What a training run writes while it runs: the CSV log, a line on the terminal, and the curve drawn from the log."""
+
+import csv
+import sys
+from pathlib import Path
+
+COLUMNS = ("step", "minutes", "megapixels", "learning_rate", "loss", "bits_per_pixel", "psnr", "gradient")
+
+
+class Log:
+    """The CSV log, the line on the terminal, and the curve drawn from the log."""
+
+    def __init__(self, folder: Path) -> None:
+        self.path = folder / "log.csv"
+        if not self.path.exists():
+            self.path.write_text(",".join(COLUMNS) + "\n")
+
+    def add(self, row: dict[str, float]) -> None:
+        """Append a row and say it."""
+        with self.path.open("a", newline="") as file:
+            csv.writer(file).writerow(f"{row[c]:.6g}" for c in COLUMNS)
+        speed = row["megapixels"] / max(row["minutes"], 1e-9) / 60
+        print(
+            "step {step:>7.0f}  {minutes:6.1f} min  {bits_per_pixel:.4f} bpp  {psnr:.2f} dB  "
+            "loss {loss:.4f}  lr x {learning_rate:.2f}  {speed:.2f} Mpx/s".format(speed=speed, **row),
+            file=sys.stderr,
+            flush=True,
+        )
+
+    def plot(self) -> None:
+        """Draw loss over minutes to curve.svg, where matplotlib is installed."""
+        try:
+            from matplotlib.figure import Figure
+        except ImportError:
+            print("rarefy: hint: install matplotlib to have the curve drawn", file=sys.stderr)
+            return
+        with self.path.open() as file:
+            rows = [{k: float(v) for k, v in row.items()} for row in csv.DictReader(file)]
+        figure = Figure(figsize=(7, 4), layout="constrained")
+        axes = figure.subplots()
+        axes.plot([r["minutes"] for r in rows], [r["loss"] for r in rows], linewidth=1)
+        axes.set(xlabel="minutes", ylabel="loss", yscale="log")
+        figure.savefig(self.path.with_name("curve.svg"))
