@@ -190,8 +190,6 @@ class IntegerScaleNetwork(nn.Module):
         return (m for m in self.modules() if isinstance(m, IntegerLayer))
 
 
-class _exactly(torch.autocast):
+def _exactly(like: Tensor) -> torch.autocast:
     """A region in which autocast is off: it would round the products' outputs."""
-
-    def __init__(self, like: Tensor) -> None:
-        super().__init__(like.device.type, enabled=False)
+    return torch.autocast(like.device.type, enabled=False)
