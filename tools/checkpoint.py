@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
@@ -17,7 +18,7 @@ def start_from(model: nn.Module, path: Path) -> None:
             model.load_state_dict({k: v.float() for piece in pieces for k, v in piece.items()})
         else:
             model.load_state_dict(read_weights(path).state_dict())
-    except (OSError, RuntimeError) as error:
+    except (OSError, RuntimeError, SafetensorError) as error:
         raise WeightsError(f"{path}: these weights do not fit the recipe: {error}") from error
 
 
