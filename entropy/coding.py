@@ -18,7 +18,7 @@ from rarefy.entropy import coder
 from rarefy.entropy.hyperprior import HYPER_STRIDE, PHASES, Hyperprior, along_quality
 from rarefy.entropy.integer import PEAK
 from rarefy.entropy.precision import full_float32, require_float32
-from rarefy.errors import ChecksumError, FormatError
+from rarefy.errors import ChecksumError, FormatError, TruncatedError
 
 Integers = TypeVar("Integers", np.int16, np.uint16)
 
@@ -142,9 +142,11 @@ def decompress(bottleneck: Hyperprior, units: list[Coded], shape: tuple[int, int
         decoders = [coder.Decoder(unit.stream, tables) for unit in units]
         grid = (len(units), -(-height // HYPER_STRIDE), -(-width // HYPER_STRIDE))
         level = level_of(quality, len(bottleneck.exact_network().start))
+        for unit in units:
+            _require_room(bottleneck, unit, grid[1] * grid[2], level)
         hyper_rows = bottleneck.hyper_rows((*grid, bottleneck.prior.shape[2]), level)
         parts = [_decode(decoders, hyper_rows)]
-        if abs(parts[0]).max(initial=0) > PEAK:
+        if parts[0].max(initial=0) > PEAK or parts[0].min(initial=0) < -PEAK:
             raise FormatError("hyper-latents beyond 127: the stream is damaged")
         z = torch.from_numpy(parts[0]).to(device, torch.float32).reshape(*grid, -1)
         walk = Walk(bottleneck, z, shape, quality)
@@ -160,6 +162,15 @@ def decompress(bottleneck: Hyperprior, units: list[Coded], shape: tuple[int, int
                 )
         _, back = bottleneck.gains(position_of(quality, device))
         return walk.y_hat.permute(0, 3, 1, 2) * back
+
+
+def _require_room(bottleneck: Hyperprior, unit: Coded, positions: int, level: int) -> None:
+    """Refuse sizes that so short a stream cannot hold the hyper-latents of, before there is memory for them."""
+    tables = bottleneck.exact_tables()
+    coded = int(tables.is_coded[bottleneck.hyper_rows((1, 1, 1, bottleneck.prior.shape[2]), level)].sum())
+    bits = 17 * (len(unit.stream) // 2) + 16 * 32  # the most that words and lanes hold: docs/CODER.md, section 7
+    if positions * coded * tables.fewest_bits > 1.01 * bits:
+        raise TruncatedError("the coded stream ends before its symbols do: it is incomplete, or the sizes are altered")
 
 
 def _decode(decoders: list[coder.Decoder], rows: NDArray[np.uint16]) -> NDArray[np.int16]:

@@ -1,0 +1,279 @@
+"""Files that somebody altered or invented: an error of ours or a picture, soon, in bounded memory; nothing else."""
+
+import random
+import sys
+import zlib
+from collections import Counter
+from dataclasses import replace
+from time import perf_counter
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+import rarefy
+from rarefy.codecs import api, container
+from rarefy.codecs.base import Codec
+from rarefy.codecs.container import File, Header, Unit
+from rarefy.codecs.limits import Limits
+from rarefy.codecs.media import Image
+from rarefy.codecs.weights import candidates
+from rarefy.entropy import coder
+from rarefy.errors import ChecksumError, FormatError, LimitError, RarefyError, TruncatedError
+
+if not candidates("image"):
+    pytest.skip('no weights of codec "image" are here', allow_module_level=True)
+
+HEAD = 15  # bytes of the header of a small picture without metadata (FORMAT.md, section 4)
+SECONDS = 2.0  # that a file of a small picture may cost, whatever became of it
+MEGABYTES = 300
+XMP = b"<x:xmpmeta/>"
+
+
+@pytest.fixture(scope="module")
+def small(photograph: NDArray[np.uint8]) -> bytes:
+    """A whole file of 20 x 35 pixels without metadata."""
+    return rarefy.encode(np.ascontiguousarray(photograph[:35, :20]), quality=60)
+
+
+@pytest.fixture(scope="module")
+def files(photograph: NDArray[np.uint8], small: bytes) -> list[bytes]:
+    """Whole files that take the paths there are: rich, poor, gray, with metadata."""
+    rich = rarefy.encode(np.ascontiguousarray(photograph[:48, :40]), quality=95)
+    gray = rarefy.encode(np.ascontiguousarray(photograph[:70, :16, :1]), quality=10)
+    described = rarefy.encode(Image(np.ascontiguousarray(photograph[:16, :16]), icc=b"profile", xmp=XMP), quality=30)
+    return [small, rich, gray, described]
+
+
+def test_every_truncation_is_told(small: bytes) -> None:
+    for stop in range(len(small)):
+        with pytest.raises(TruncatedError):
+            rarefy.decode(small[:stop])
+
+
+def test_every_changed_byte_is_told(small: bytes) -> None:
+    source = random.Random(1)
+    for position in range(len(small)):
+        with pytest.raises(RarefyError):
+            rarefy.decode(changed(small, position, small[position] ^ source.randrange(1, 256)))
+
+
+def test_every_value_of_every_byte_of_the_header_is_told(small: bytes) -> None:
+    for position in range(HEAD):
+        for value in set(range(256)) - {small[position]}:
+            with pytest.raises(RarefyError):
+                rarefy.decode(changed(small, position, value))
+
+
+def changed(data: bytes, position: int, value: int) -> bytes:
+    """The same bytes but one."""
+    return data[:position] + bytes([value]) + data[position + 1 :]
+
+
+def repaired(head: bytes, payload: bytes) -> bytes:
+    """A file of one unit whose checksum of bytes fits whatever it holds (FORMAT.md, section 6)."""
+    size = varint(len(payload))
+    checksum = zlib.crc32(payload, zlib.crc32(size, zlib.crc32(bytes(4), zlib.crc32(head))))
+    return head + size + checksum.to_bytes(4, "little") + payload
+
+
+def varint(value: int) -> bytes:
+    """Spell a varint as section 2 of the format says."""
+    spelled = b""
+    while value > 127:
+        spelled += bytes([value % 128 + 128])
+        value //= 128
+    return spelled + bytes([value])
+
+
+def parts_of(data: bytes) -> tuple[bytes, bytes]:
+    """Header and payload of a file of one unit."""
+    file = container.read(data)
+    payload = file.units[0].checksum.to_bytes(4, "little") + file.units[0].sections["latents"]
+    head = data[: len(data) - len(payload) - 4 - len(varint(len(payload)))]
+    assert repaired(head, payload) == data
+    return head, payload
+
+
+def mutate(source: random.Random, data: bytes) -> bytes:
+    """Change, drop, insert or repeat a few bytes."""
+    altered = bytearray(data)
+    for _ in range(source.randrange(1, 4)):
+        position = source.randrange(len(altered) + 1)
+        choice = source.randrange(5)
+        if choice <= 1 and position < len(altered):
+            altered[position] = source.choice((0, 1, 0x7F, 0x80, 0xFF, source.randrange(256)))
+        elif choice == 2:
+            del altered[position : position + source.randrange(1, 5)]
+        elif choice == 3:
+            altered[position:position] = source.randbytes(source.randrange(1, 5))
+        else:
+            altered[position:position] = altered[position : position + 8]
+    return bytes(altered)
+
+
+def mutated(source: random.Random, data: bytes) -> bytes:
+    """A file with header, symbol checksum or stream mutated, sealed again; signature, codec and weights stay."""
+    head, payload = parts_of(data)
+    choice = source.randrange(4)
+    if choice == 0:
+        head = head[:5] + bytes([source.choice((head[5], head[5] ^ 1, source.randrange(256)))]) + head[6:11]
+        head += mutate(source, parts_of(data)[0][11:])
+    elif choice == 1:
+        payload = payload[:4] + mutate(source, payload[4:])
+    elif choice == 2:
+        payload = payload[:4] + payload[4:10] + source.randbytes(len(payload) - 10)
+    else:  # the quality alone: other tables for the same stream
+        head = head[:13] + source.randrange(25601).to_bytes(2, "little") + head[15:]
+    return repaired(head, payload)
+
+
+def outcome(data: bytes) -> str:
+    """What became of a file: the kind of error, or "Image"; anything that no caller should see is raised."""
+    begin = perf_counter()
+    try:
+        image = rarefy.decode(data, limits=Limits(pixels=1 << 20), threads=1)
+        info = container.read_info(data)
+        assert (image.width, image.height, image.channels) == (*info.size, info.channels)
+        return "Image"
+    except RarefyError as error:
+        return type(error).__name__
+    finally:
+        assert perf_counter() - begin < SECONDS
+
+
+def peak_megabytes() -> float:
+    """The most memory that this process ever had."""
+    resource = pytest.importorskip("resource", reason="this system does not tell the memory of a process")
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return float(peak) / (1 << 20 if sys.platform == "darwin" else 1 << 10)
+
+
+def check_mutations(files: list[bytes], seed: int, count: int) -> Counter[str]:
+    """Decode mutations; gives how often each outcome came."""
+    source = random.Random(seed)
+    assert [outcome(data) for data in files] == ["Image"] * len(files)  # and all is warm
+    before = peak_megabytes()
+    outcomes = Counter(outcome(mutated(source, source.choice(files))) for _ in range(count))
+    assert peak_megabytes() - before < MEGABYTES
+    # Mutations that all fail at the same check would test little.
+    assert all(outcomes[kind] >= count // 100 for kind in ("FormatError", "TruncatedError", "ChecksumError")), outcomes
+    return outcomes
+
+
+def test_mutations_with_fitting_checksums_cost_an_error_or_give_a_picture(files: list[bytes]) -> None:
+    check_mutations(files, 30, 300)
+
+
+@pytest.mark.slow
+def test_many_mutations_with_fitting_checksums(files: list[bytes]) -> None:
+    outcomes = check_mutations(files, 31, 5000)
+    assert set(outcomes) >= {"Image", "LimitError", "UnsupportedError"}, outcomes
+
+
+def test_wrong_symbols_are_told(small: bytes) -> None:
+    """Where the bytes fit their checksum and the stream decodes, the symbols' checksum is the last to know."""
+    head, payload = parts_of(small)
+    wrong = bytes([payload[0] ^ 1]) + payload[1:]
+    with pytest.raises(ChecksumError, match="symbols"):
+        rarefy.decode(repaired(head, wrong))
+    with pytest.raises(ChecksumError, match="symbols"):
+        api.verify(repaired(head, wrong))
+
+
+def test_a_stream_with_more_than_its_symbols_is_told(small: bytes) -> None:
+    head, payload = parts_of(small)
+    for rest in (b"\0", b"\0\0", bytes(100)):
+        with pytest.raises(FormatError):
+            rarefy.decode(repaired(head, payload + rest))
+
+
+@pytest.mark.parametrize("value", [128, -128, 32767, -32768])
+def test_hyper_latents_beyond_their_range_are_told(value: int) -> None:
+    codec = api.load_codec("image")
+    tables = codec.bottleneck.exact_tables()
+    rows = codec.bottleneck.hyper_rows((1, 1, 1, codec.bottleneck.prior.shape[2]), 0).ravel()
+    symbols = np.zeros(len(rows), np.int16)
+    symbols[5] = value
+    with pytest.raises(FormatError, match="hyper-latents"):
+        rarefy.decode(claim(codec, 16, 16, coder.encode(symbols, rows, tables)))
+
+
+def test_sections_that_the_codec_does_not_know_are_told(small: bytes) -> None:
+    file = container.read(small)
+    for sections in ({}, {"other": b""}, {"latents": file.units[0].sections["latents"], "more": b"x"}):
+        strange = container.write(replace(file, units=(Unit(sections, file.units[0].checksum),)))
+        with pytest.raises(FormatError, match="section"):
+            rarefy.decode(strange)
+
+
+def claim(codec: Codec, width: int, height: int, stream: bytes, tile: int = 0, quality: int = 0) -> bytes:
+    """A whole file, checksums and all, that claims a size."""
+    header = Header(
+        codec="image", weights=codec.weights_hash[:4], width=width, height=height, quality=quality, tile=tile
+    )
+    return container.write(File(header, [Unit({"latents": stream}, 0)] * header.unit_count))
+
+
+CLAIMS = [
+    (65_535, 65_535, LimitError),
+    (65_536, 1, LimitError),
+    (16_384, 16_384, LimitError),
+    (16_383, 16_385, LimitError),
+    (8_192, 4_096, FormatError),
+    (65_535, 768, FormatError),
+    (65_535, 1, FormatError),
+    (1, 65_535, FormatError),
+]
+STREAMS = {
+    "nothing": b"",
+    "no state": b"\0",
+    "one lane": b"\0" + b"\x34\x12\x78\x56" + b"\xab" * 40,
+    "32 lanes": b"\5" + b"\x01\x80" * 64,
+    "end at once": b"\0" + b"\0\0\1\0",
+}
+
+
+@pytest.mark.parametrize(("width", "height", "kind"), CLAIMS)
+@pytest.mark.parametrize("stream", STREAMS)
+def test_claims_of_size_fail_fast(width: int, height: int, kind: type[RarefyError], stream: str) -> None:
+    data = claim(api.load_codec("image"), width, height, STREAMS[stream])
+    before = peak_megabytes()
+    times = []
+    for _ in range(3):
+        begin = perf_counter()
+        with pytest.raises(kind):
+            rarefy.decode(data)
+        times.append(perf_counter() - begin)
+    assert min(times) < 0.05
+    assert peak_megabytes() - before < 32
+
+
+def test_claims_without_limits_fail_before_memory_is_taken() -> None:
+    codec = api.load_codec("image")
+    before = peak_megabytes()
+    for side in (1 << 20, (1 << 31) - 1):
+        for stream in STREAMS.values():
+            with pytest.raises(FormatError):
+                rarefy.decode(claim(codec, side, side, stream), limits=Limits.none())
+    assert peak_megabytes() - before < 32
+
+
+def test_tiled_pictures_are_told_to_be_of_the_future() -> None:
+    with pytest.raises(RarefyError, match="one tile"):
+        rarefy.decode(claim(api.load_codec("image"), 64, 32, b"", tile=32))
+
+
+def test_limits_of_the_caller_hold(small: bytes) -> None:
+    assert rarefy.decode(small, limits=Limits(pixels=700, side=35)).pixels.shape == (35, 20, 3)
+    for limits in (Limits(pixels=699), Limits(side=34), Limits(symbols=1000)):
+        with pytest.raises(LimitError, match="Limits"):
+            rarefy.decode(small, limits=limits)
+        with pytest.raises(LimitError):
+            api.verify(small, limits=limits)
+
+
+@pytest.mark.parametrize("data", [3, None, 1.5, [b""], object()], ids=repr)
+def test_what_is_no_file_is_told(data: object) -> None:
+    with pytest.raises(RarefyError):
+        rarefy.decode(data)  # type: ignore[call-overload]
