@@ -1,0 +1,357 @@
+"""The trainer: recipes read strictly, patches that cover what they should, steps that learn, exact resumption."""
+
+import json
+import math
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torch import Tensor
+
+from rarefy.codecs.registry import build
+from rarefy.errors import MediaError, OptionError, WeightsError
+from rarefy.tools.checkpoint import start_from, write_weights
+from rarefy.tools.patches import Patches, is_held_back, picture_files, read_scales
+from rarefy.tools.recipe import Recipe, read_recipe
+from rarefy.tools.train import Trainer, averaged, build_model, rate_distortion, save, stratified
+
+ROOT = Path(__file__).resolve().parents[1]
+CPU = torch.device("cpu")
+TINY = """
+codec = "image"
+[model]
+latents = 16
+fine = 16
+fine_blocks = 1
+coarse = 16
+coarse_blocks = 1
+width = 16
+hyper = 8
+lambda_low = 4e-4
+lambda_high = 0.4
+[data]
+patch = 64
+scales = [1.0, 0.5]
+held_back_one_in = 7
+[train]
+batch = 4
+minutes = 0.05
+warmup_steps = 2
+decay_from = 0.5
+adam = 1e-3
+muon = 5e-3
+muon_every = 2
+clip = 2.0
+ema = 0.99
+weight_power = -0.4
+seed = 5
+"""
+
+
+@pytest.fixture
+def recipe_file(tmp_path: Path) -> Path:
+    """A recipe of a codec that trains in seconds."""
+    path = tmp_path / "tiny.toml"
+    path.write_text(TINY)
+    return path
+
+
+@pytest.fixture(scope="module")
+def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of small generated pictures: smooth, with edges, of several sizes."""
+    folder = tmp_path_factory.mktemp("pictures")
+    source = np.random.default_rng(3)
+    for number, (height, width) in enumerate([(64, 96), (80, 150), (130, 140), (63, 200)] * 3):
+        rows, columns = np.mgrid[:height, :width]
+        planes = [np.sin(rows / a + c) + np.sign(np.sin(columns / b)) for a, b, c in source.uniform(3, 20, (3, 3))]
+        pixels = np.clip(128 + 50 * np.stack(planes, -1) + source.normal(0, 4, (height, width, 3)), 0, 255)
+        Image.fromarray(pixels.astype(np.uint8)).save(folder / f"{number}.png")
+    return folder
+
+
+def patches_of(recipe: Recipe, folder: Path) -> Patches:
+    """The pool of a recipe."""
+    files = picture_files([folder], recipe.data.held_back_one_in, held_back=False)
+    return Patches(files, recipe.data.patch, recipe.data.scales, CPU)
+
+
+def trainer_of(recipe: Recipe, folder: Path) -> Trainer:
+    """A fresh trainer."""
+    patches = patches_of(recipe, folder)
+    return Trainer(recipe, patches, build_model(recipe, patches, CPU), compile_model=False)
+
+
+def test_the_shipped_recipe_builds_the_shipped_sizes() -> None:
+    recipe = read_recipe(ROOT / "recipes/image.toml", [])
+    assert build(recipe.codec, recipe.model).config == build("image", {}).config
+    assert recipe.data.patch % 64 == 0 and recipe.train.seed == 1
+
+
+def test_overrides_are_toml(recipe_file: Path) -> None:
+    recipe = read_recipe(recipe_file, ["train.minutes=2.5", "data.scales=[1.0]", "model.latents = 32"])
+    assert (recipe.train.minutes, recipe.data.scales, recipe.model["latents"]) == (2.5, (1.0,), 32)
+
+
+WRONG_RECIPES = {
+    "an unknown key": TINY + "bacth = 3\n",
+    "a missing key": TINY.replace("clip = 2.0\n", ""),
+    "an unknown section": TINY + "[training]\nbatch = 3\n",
+    "no data": TINY.replace("[data]", "[date]"),
+    "no TOML": "codec: image",
+    "a key twice": TINY + "seed = 6\n",
+}
+
+
+@pytest.mark.parametrize("name", WRONG_RECIPES)
+def test_wrong_recipes_are_told(name: str, tmp_path: Path) -> None:
+    path = tmp_path / "wrong.toml"
+    path.write_text(WRONG_RECIPES[name])
+    with pytest.raises(OptionError, match=r"wrong\.toml"):
+        read_recipe(path, [])
+
+
+@pytest.mark.parametrize(
+    "override",
+    [
+        pytest.param("train.minutes", marks=pytest.mark.xfail(raises=IndexError, reason="not told yet: IndexError")),
+        "train.minuts=3",
+        "minutes=3",
+        "train.minutes=soon",
+        "x.y=1",
+    ],
+)
+def test_wrong_overrides_are_told(recipe_file: Path, override: str) -> None:
+    with pytest.raises(OptionError, match=r"tiny\.toml"):
+        read_recipe(recipe_file, [override])
+
+
+def test_wrong_sizes_of_models_are_told() -> None:
+    with pytest.raises(OptionError, match="wrong model settings"):
+        build("image", {"latent": 16})
+
+
+# Of the first 40 names, one in 7. Recorded: a run that goes on must never train on what was held back before.
+HELD_BACK = (1, 10, 13)
+
+
+def test_held_back_is_a_property_of_the_name(tmp_path: Path) -> None:
+    names = [f"picture-{number}.png" for number in range(700)]
+    held_back = [name for name in names if is_held_back(name, 7)]
+    assert 60 < len(held_back) < 140
+    for folder in ("a", "b/c"):
+        (tmp_path / folder).mkdir(parents=True)
+    for name in (*names[:40], "notes.txt", "PICTURE.JPG"):
+        (tmp_path / ("a" if len(name) % 2 else "b/c") / name).touch()
+    inside = picture_files([tmp_path], 7, held_back=False)
+    outside = picture_files([tmp_path], 7, held_back=True)
+    assert {path.name for path in outside} == {f"picture-{number}.png" for number in HELD_BACK}
+    assert {path.name for path in inside} | {path.name for path in outside} == {*names[:40], "PICTURE.JPG"}
+    assert not {path.name for path in inside} & {path.name for path in outside}
+    assert picture_files([tmp_path], 0, held_back=True) == []
+
+
+def numbered(tmp_path: Path, height: int, width: int) -> Path:
+    """A picture whose pixels tell where they come from: red the column, green the row."""
+    rows, columns = np.mgrid[:height, :width]
+    pixels = np.stack([columns, rows, np.full_like(rows, 200)], -1).astype(np.uint8)
+    path = tmp_path / f"{height}x{width}.png"
+    Image.fromarray(pixels).save(path)
+    return path
+
+
+def test_patches_are_parts_of_pictures_in_all_eight_poses(tmp_path: Path) -> None:
+    size, height, width = 8, 12, 20
+    patches = Patches([numbered(tmp_path, height, width)], size, (1.0,), CPU)
+    drawn = patches.draw(600, torch.Generator().manual_seed(1)).long()
+    assert drawn.shape == (600, 3, size, size) and bool((drawn[:, 2] == 200).all())
+    poses, corners = set(), set()
+    for column, row in zip(drawn[:, 0], drawn[:, 1], strict=True):
+        left, top = int(column.min()), int(row.min())
+        x, y = column - left, row - top
+        is_turned = bool(x[0, 0] == x[0, 1])
+        if is_turned:
+            x, y = x.T, y.T
+        ramp = torch.arange(size)
+        is_flipped_across, is_flipped_down = bool(x[0, 0]), bool(y[0, 0])
+        assert torch.equal(x, (ramp.flip(0) if is_flipped_across else ramp).expand(size, size))
+        assert torch.equal(y, (ramp.flip(0) if is_flipped_down else ramp)[:, None].expand(size, size))
+        poses.add((is_turned, is_flipped_across, is_flipped_down))
+        corners.add((top, left))
+    assert len(poses) == 8
+    assert corners == {(top, left) for top in range(height - size + 1) for left in range(width - size + 1)}
+
+
+def test_pictures_are_drawn_by_their_area(tmp_path: Path) -> None:
+    paths = []
+    for value, (height, width) in enumerate([(16, 16), (16, 48), (32, 32)]):
+        paths.append(tmp_path / f"{value}.png")
+        Image.new("RGB", (width, height), (value, value, value)).save(paths[-1])
+    patches = Patches(paths, 16, (1.0,), CPU)
+    drawn = patches.draw(4000, torch.Generator().manual_seed(2))
+    assert patches.megapixels == pytest.approx((256 + 768 + 1024) / 1e6)
+    assert bool((drawn.flatten(1).amin(1) == drawn.flatten(1).amax(1)).all()), "a patch reaches into another picture"
+    shares = [float((drawn[:, 0, 0, 0] == value).float().mean()) for value in range(3)]
+    assert shares == pytest.approx([0.125, 0.375, 0.5], abs=0.03)
+
+
+def test_scales_below_the_patch_are_left_out(tmp_path: Path) -> None:
+    path = numbered(tmp_path, 100, 64)
+    assert [a.shape for a in read_scales(path, (1.0, 0.75, 0.5), 48)] == [(100, 64, 3), (75, 48, 3)]
+    with pytest.raises(MediaError, match="shorter side"):
+        Patches([path], 65, (1.0, 0.5), CPU)
+    with pytest.raises(MediaError):
+        Patches([], 8, (1.0,), CPU)
+
+
+def test_two_workers_read_the_same_pool(pictures: Path) -> None:
+    files = picture_files([pictures], 0, held_back=False)
+    one, two = (Patches(files, 64, (1.0, 0.5), CPU, workers) for workers in (1, 2))
+    assert torch.equal(one.pixels, two.pixels) and torch.equal(one.starts, two.starts)
+
+
+def test_qualities_are_one_of_each_part() -> None:
+    generator = torch.Generator().manual_seed(3)
+    for _ in range(20):
+        drawn = stratified(8, CPU, generator)
+        assert sorted((drawn * 8).long().tolist()) == list(range(8))
+    assert len({tuple((stratified(8, CPU, generator) * 8).long().tolist()) for _ in range(20)}) > 15
+
+
+def test_an_untrained_codec_is_a_linear_transform_codec(recipe_file: Path, pictures: Path) -> None:
+    """Principal components: orthonormal, so that the picture comes back as well as 16 latents allow."""
+    recipe = read_recipe(recipe_file, ["model.fine=192", "model.coarse=768", "model.latents=768"])
+    patches = patches_of(recipe, pictures)
+    model = build_model(recipe, patches, CPU)
+    x = patches.draw(2, torch.Generator().manual_seed(9)).float() / 255
+    with torch.no_grad():
+        torch.testing.assert_close(model.g_s(model.g_a(x)), x, atol=2e-4, rtol=0)
+
+
+def test_steps_learn_and_move_everything(recipe_file: Path, pictures: Path) -> None:
+    recipe = read_recipe(recipe_file, ["train.adam=4e-3"])
+    trainer = trainer_of(recipe, pictures)
+    with torch.no_grad():
+        trainer.model.g_s.last.bias.add_(0.06)  # principal components leave little to learn in a few steps
+    before = {name: parameter.detach().clone() for name, parameter in trainer.model.named_parameters()}
+    pixels = trainer.patches.draw(8, torch.Generator().manual_seed(7))
+    position = stratified(8, CPU, torch.Generator().manual_seed(8))
+
+    def loss() -> float:
+        with torch.no_grad():
+            return float(rate_distortion(trainer.model, pixels, position, -0.4)[0])
+
+    first = loss()
+    for _ in range(16):
+        value, facts, norm = trainer.train_step(1.0)
+        assert all(bool(torch.isfinite(t).all()) for t in (value, facts, norm))
+    assert loss() < 0.8 * first
+    still = [name for name, p in trainer.model.named_parameters() if torch.equal(p, before[name])]
+    assert not still, f"never moved: {still}"
+
+
+def test_gradients_that_are_not_finite_teach_nothing(recipe_file: Path, pictures: Path) -> None:
+    trainer = trainer_of(read_recipe(recipe_file, ["train.muon_every=1"]), pictures)
+    before = [p.detach().clone() for p in trainer.model.parameters()]
+    whole = trainer.loss_function
+    trainer.loss_function = lambda *a: (lambda loss, facts: (loss * math.nan, facts))(*whole(*a))
+    trainer.train_step(1.0)
+    for parameter, old in zip(trainer.model.parameters(), before, strict=True):  # Muon's weight decay remains
+        torch.testing.assert_close(parameter.detach(), old, rtol=6e-4, atol=0)
+    assert float(trainer.norm) == 0
+    trainer.loss_function = whole
+    trainer.train_step(1.0)
+    assert float(trainer.norm) > 0 and math.isfinite(float(trainer.norm))
+
+
+def tensors_of(state: Any) -> list[Tensor]:
+    """All tensors of a nested state, in order."""
+    if isinstance(state, Tensor):
+        return [state]
+    values = state.values() if isinstance(state, dict) else state if isinstance(state, list | tuple) else []
+    return [tensor for value in values for tensor in tensors_of(value)]
+
+
+LOST = "a state saved between two steps of Muon does not hold the gradients that wait for the second"
+
+
+@pytest.mark.parametrize("at", [1, pytest.param(2, marks=pytest.mark.xfail(reason=LOST)), 3])
+def test_a_run_resumes_exactly(recipe_file: Path, pictures: Path, tmp_path: Path, at: int) -> None:
+    recipe = read_recipe(recipe_file, [])
+    whole = trainer_of(recipe, pictures)
+    for _ in range(4):
+        whole.train_step(whole.schedule(1.0))
+    first = trainer_of(recipe, pictures)
+    for _ in range(at):
+        first.train_step(first.schedule(1.0))
+    save(first, tmp_path)
+    second = trainer_of(recipe, pictures)
+    second.load_state_dict(torch.load(tmp_path / "state.pt", weights_only=True))
+    for _ in range(4 - at):
+        second.train_step(second.schedule(1.0))
+    expected, found = (tensors_of(trainer.state_dict()) for trainer in (whole, second))
+    assert len(expected) == len(found) > 50
+    assert all(torch.equal(a, b) for a, b in zip(expected, found, strict=True))
+    assert second.step == 4
+
+
+def test_the_schedule_warms_up_stays_and_decays(recipe_file: Path, pictures: Path) -> None:
+    trainer = trainer_of(read_recipe(recipe_file, ["train.warmup_steps=4"]), pictures)
+    factors = []
+    for trainer.step, trainer.seconds in ((0, 0.0), (1, 0.0), (9, 0.0), (9, 29.9), (9, 45.0), (9, 60.0), (9, 61.0)):
+        factors.append(trainer.schedule(1.0))
+    assert factors == pytest.approx([0.25, 0.5, 1, 1, 0.5, 0, 0])
+
+
+def test_weights_of_a_run_come_back_in_pieces(recipe_file: Path, pictures: Path, tmp_path: Path) -> None:
+    recipe = read_recipe(recipe_file, [])
+    trainer = trainer_of(recipe, pictures)
+    trainer.train_step(1.0)
+    model = averaged(trainer)
+    write_weights(model, tmp_path, 20_000)
+    pieces = sorted(tmp_path.glob("weights-*.safetensors"))
+    assert len(pieces) > 2
+    fresh = build(recipe.codec, recipe.model)
+    start_from(fresh, tmp_path)
+    for (name, found), wanted in zip(fresh.state_dict().items(), model.state_dict().values(), strict=True):
+        assert torch.equal(found, wanted.half().float()), name
+    pieces[0].unlink()
+    with pytest.raises(WeightsError, match="do not fit"):
+        start_from(fresh, tmp_path)
+
+
+def command(recipe: Path, pictures: Path, out: Path, *more: str) -> list[str]:
+    """`rarefy train` as its user starts it."""
+    arguments = ["train", str(recipe), "--data", str(pictures), "--out", str(out), "--device", "cpu", *more]
+    return [sys.executable, "-m", "rarefy", *arguments]
+
+
+@pytest.mark.slow
+def test_a_stopped_run_goes_on_and_ends(recipe_file: Path, pictures: Path, tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    line = command(recipe_file, pictures, out, "--log-seconds", "0.2")
+    process = subprocess.Popen([*line, "--set", "train.minutes=10"], stderr=subprocess.PIPE, text=True)
+    log, deadline = out / "log.csv", time.monotonic() + 120
+    while not (log.exists() and len(log.read_text().splitlines()) > 2):
+        assert process.poll() is None and time.monotonic() < deadline
+        time.sleep(0.1)
+    process.send_signal(signal.SIGTERM)
+    _, words = process.communicate(timeout=60)
+    assert process.returncode == 0 and "the same command goes on" in words
+    assert sorted(os.listdir(out)) == ["curve.svg", "log.csv", "recipe.json", "state.pt"]
+    steps = torch.load(out / "state.pt", weights_only=True)["step"]
+    assert steps > 2
+    done = subprocess.run([*line, "--set", "train.minutes=0.001"], capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0 and "complete" in done.stderr, done.stderr
+    assert (out / "weights-0.safetensors").exists()
+    held_back = json.loads((out / "held-back.json").read_text())
+    rates = [row["bits_per_pixel"] for row in held_back]
+    assert len(rates) == 7 and all(math.isfinite(rate) and rate > 0 for rate in rates)
+    assert torch.load(out / "state.pt", weights_only=True)["step"] == steps
