@@ -69,14 +69,13 @@ class Walk:
         latents = self.network.start.shape[1]
         self.symbols = torch.zeros(len(z), height, width, latents, device=z.device, dtype=torch.float32)
         self.y_hat = torch.zeros_like(self.symbols)
+        self.known = torch.zeros_like(self.symbols)  # asinh of y_hat / spread, what the means see
 
     def step(self, step: int) -> Iterator[tuple[tuple[slice, slice, slice], Tensor, Tensor]]:
         """Gives, for each quarter, where it is, its table indices (uint8) and its means, [B, h', w', C / 4]."""
         hidden = self.network.hidden(step, self.features, self.symbols)
-        known = torch.asinh(self.y_hat / self.spread) if step else self.y_hat  # nothing is known at first
-        context = known.permute(0, 3, 1, 2)
         means = self.bottleneck.means
-        mean_hidden = means.hidden(step, self.float_features, context).permute(0, 2, 3, 1)
+        mean_hidden = means.hidden(step, self.float_features, self.known.permute(0, 3, 1, 2)).permute(0, 2, 3, 1)
         head = means.heads[step]
         assert isinstance(head, nn.Conv2d) and head.bias is not None
         for rows, columns, channels in blocks(step):
@@ -89,7 +88,8 @@ class Walk:
         """Take in the symbols of a quarter."""
         at = (slice(None), *where)
         self.symbols[at] = symbols
-        self.y_hat[at] = symbols + mu
+        self.y_hat[at] = y_hat = symbols + mu
+        self.known[at] = torch.asinh(y_hat / self.spread[..., where[2]])
 
 
 def compress(bottleneck: Hyperprior, y: Tensor, quality: int, dead_zone: float = DEAD_ZONE) -> list[Coded]:
