@@ -273,7 +273,7 @@ def test_limits_of_the_caller_hold(small: bytes) -> None:
             api.verify(small, limits=limits)
 
 
-@pytest.mark.parametrize("data", [3, None, 1.5, [b""], object()], ids=repr)
+@pytest.mark.parametrize("data", [3, None, 1.5, [b""], frozenset()], ids=repr)
 def test_what_is_no_file_is_told(data: object) -> None:
     with pytest.raises(RarefyError):
         rarefy.decode(data)  # type: ignore[call-overload]
