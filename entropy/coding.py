@@ -56,7 +56,7 @@ class Walk:
 
     def __init__(self, bottleneck: Hyperprior, z: Tensor, shape: tuple[int, int], quality: int) -> None:
         """z: integers as float32 [B, h_z, w_z, hyper]; shape: h and w of the latents."""
-        self.bottleneck, self.network = bottleneck, bottleneck.exact_network()
+        self.bottleneck, self.network, self.z = bottleneck, bottleneck.exact_network(), z
         self.level = level_of(quality, len(self.network.start))
         height, width = shape
         self.features = self.network.features(z, self.level)[:, :height, :width]
@@ -94,6 +94,11 @@ class Walk:
 
 def compress(bottleneck: Hyperprior, y: Tensor, quality: int, dead_zone: float = DEAD_ZONE) -> list[Coded]:
     """Code a batch of latents, float32 [B, latents, h, w], at a quality q256; gives one `Coded` per item."""
+    return encode(bottleneck, y, quality, dead_zone)[1]
+
+
+def encode(bottleneck: Hyperprior, y: Tensor, quality: int, dead_zone: float = DEAD_ZONE) -> tuple[Walk, list[Coded]]:
+    """As `compress`; gives the walk too, with the symbols and the latents as a decoder should see them."""
     require_float32(bottleneck)
     with torch.inference_mode(), full_float32(y.device):
         position = position_of(quality, y.device)
@@ -111,7 +116,7 @@ def compress(bottleneck: Hyperprior, y: Tensor, quality: int, dead_zone: float =
                 walk.put(where, chosen, mu)
                 symbols.append(_numpy(chosen, np.int16))
                 rows.append(_numpy(index, np.uint16))
-        return [_code(bottleneck, [s[i] for s in symbols], [r[i] for r in rows]) for i in range(len(y))]
+        return walk, [_code(bottleneck, [s[i] for s in symbols], [r[i] for r in rows]) for i in range(len(y))]
 
 
 def _round(v: Tensor, dead_zone: float) -> Tensor:
@@ -134,6 +139,14 @@ def decompress(bottleneck: Hyperprior, units: list[Coded], shape: tuple[int, int
 
     Raises ChecksumError where the symbols are not those that were coded, other FormatErrors for damaged streams.
     """
+    walk = decode(bottleneck, units, shape, quality)
+    with torch.inference_mode(), full_float32(walk.y_hat.device):
+        _, back = bottleneck.gains(position_of(quality, walk.y_hat.device))
+        return walk.y_hat.permute(0, 3, 1, 2) * back
+
+
+def decode(bottleneck: Hyperprior, units: list[Coded], shape: tuple[int, int], quality: int) -> Walk:
+    """As `decompress`; gives the walk, whose latents are still scaled as they were rounded."""
     require_float32(bottleneck)
     device = bottleneck.sigma.device
     with torch.inference_mode(), full_float32(device):
@@ -160,8 +173,7 @@ def decompress(bottleneck: Hyperprior, units: list[Coded], shape: tuple[int, int
                 raise ChecksumError(
                     "the decoded symbols do not fit their checksum: the file is damaged or was decoded wrongly"
                 )
-        _, back = bottleneck.gains(position_of(quality, device))
-        return walk.y_hat.permute(0, 3, 1, 2) * back
+        return walk
 
 
 def _require_room(bottleneck: Hyperprior, unit: Coded, positions: int, level: int) -> None:
