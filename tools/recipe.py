@@ -57,8 +57,11 @@ def read_recipe(path: Path, overrides: list[str]) -> Recipe:
     try:
         tables = tomllib.loads(path.read_text())
         for line in overrides:
-            section, key = line.split("=", 1)[0].strip().split(".")
-            tables[section][key] = tomllib.loads("x = " + line.split("=", 1)[1])["x"]
+            name, equals, value = line.partition("=")
+            if not equals:
+                raise ValueError(f"{line!r} is no assignment")
+            section, key = name.strip().split(".")
+            tables[section][key] = tomllib.loads("x = " + value)["x"]
     except (OSError, KeyError, ValueError) as error:
         raise OptionError(f"{path}: not a recipe, or a wrong override: {error}") from error
     tables["data"] = _strictly(DataRecipe, tables.get("data", {}), f"{path} [data]")

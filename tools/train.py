@@ -81,11 +81,17 @@ class Trainer:
             "model": self.model.state_dict(),
             "ema": self.ema,
             "optimisers": [o.state_dict() for o in self.optimisers],
+            "gradients": [p.grad for p in self._hidden()],
             "generator": self.generator.get_state(),
             "norm": self.norm,
             "step": self.step,
             "seconds": self.seconds,
         }
+
+    def _hidden(self) -> list[Tensor]:
+        """Muon's parameters: between two of its steps their gradients add up, and belong to the state."""
+        parameters: list[Tensor] = self.optimisers[1].param_groups[0]["params"]
+        return parameters
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Take up the state of an earlier process of the same recipe."""
@@ -93,6 +99,8 @@ class Trainer:
         self.ema = [t.to(self.device) for t in state["ema"]]
         for optimiser, saved in zip(self.optimisers, state["optimisers"], strict=True):
             optimiser.load_state_dict(saved)
+        for parameter, gradient in zip(self._hidden(), state["gradients"], strict=True):
+            parameter.grad = gradient
         self.generator.set_state(state["generator"].cpu())
         self.norm = state["norm"].to(self.device)
         self.step, self.seconds = state["step"], state["seconds"]
@@ -173,32 +181,61 @@ def run(trainer: Trainer, folder: Path, *, log_seconds: float, save_seconds: flo
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.__setitem__(0, True))
     recipe = trainer.recipe
-    log = Log(folder)
-    sums = torch.zeros(4, device=trainer.device)
-    started, count, last_log, last_save, before = False, 0, time.monotonic(), time.monotonic(), time.monotonic()
+    log, window = Log(folder), Window(trainer.device)
+    started, last_log, last_save, before = False, time.monotonic(), time.monotonic(), time.monotonic()
     while not stop[0] and trainer.seconds < 60 * recipe.train.minutes:
         factor = trainer.schedule(recipe.train.minutes)
-        loss, facts, norm = trainer.train_step(factor)
-        sums += torch.stack([loss, *facts, norm]).nan_to_num(1e3, 1e3, 1e3)
-        count += 1
+        window.add(*trainer.train_step(factor))
         now = time.monotonic()
         if not started:  # compilation is no training time
             started, before = True, now
         trainer.seconds += now - before
         before = now
         if now - last_log > log_seconds:
-            mean = (sums / count).tolist()
-            if not math.isfinite(mean[0]):
-                raise WeightsError(f"step {trainer.step}: the loss is not finite; start again from the last state")
-            log.add(_row(trainer, factor, mean))
-            sums.zero_()
-            count, last_log = 0, now
+            log.add(_row(trainer, factor, window.mean(trainer.step)))
+            last_log = now
         if now - last_save > save_seconds:
+            window.check(trainer.step)
             save(trainer, folder)
             last_save = now
+    window.check(trainer.step)
     save(trainer, folder)
     log.plot()
     return not stop[0]
+
+
+class Window:
+    """Means of loss, bits per pixel, log squared error and gradient since the last row of the log, kept on the device.
+
+    A step without a finite loss is skipped by the trainer and left out here; if every step is, the weights are lost.
+    """
+
+    def __init__(self, device: torch.device) -> None:
+        self.sums = torch.zeros(4, device=device)
+        self.finite = torch.zeros((), device=device)
+        self.count = 0
+
+    def add(self, loss: Tensor, facts: Tensor, norm: Tensor) -> None:
+        """Take in what `Trainer.train_step` gave."""
+        values = torch.stack([loss, *facts, norm])
+        finite = torch.isfinite(values).all()
+        self.sums += torch.where(finite, values, 0.0)
+        self.finite += finite
+        self.count += 1
+
+    def check(self, step: int) -> None:
+        """Raise WeightsError if no step of the window had a finite loss, before a lost state replaces a good one."""
+        if self.count and not self.finite:
+            raise WeightsError(f"step {step}: the loss is no longer finite; the last saved state is older and good")
+
+    def mean(self, step: int) -> list[float]:
+        """The means of the window, which begins anew."""
+        self.check(step)
+        mean: list[float] = (self.sums / self.finite).tolist()
+        self.sums.zero_()
+        self.finite.zero_()
+        self.count = 0
+        return mean
 
 
 def _row(trainer: Trainer, factor: float, mean: list[float]) -> dict[str, float]:
