@@ -13,7 +13,7 @@ from pathlib import Path
 from rarefy.errors import MediaError
 from rarefy.tools.arguments import Parser, positive, quality, size
 from rarefy.tools.files import write_bytes
-from rarefy.tools.terminal import DONE, STANDARD_STREAM, Terminal
+from rarefy.tools.terminal import DONE, FAILED, STANDARD_STREAM, Terminal
 
 ANCHOR_NAMES = ("webp", "avif", "jpeg")
 DEFAULT_CODEC = "image@5,15,30,45,60,75,90"
@@ -27,6 +27,8 @@ def main(argv: Sequence[str]) -> int:
     terminal = Terminal()
     if options.subject == "images":
         return _images(options, command, terminal)
+    if options.subject == "exactness":
+        return _exactness(options, command)
     return _speed(options, command, terminal)
 
 
@@ -47,9 +49,11 @@ def build_parser() -> ArgumentParser:
     )
     speed.add_argument("--codec", type=_settings, default=_settings("image@50"), metavar="NAME@Q")
     speed.add_argument("--runs", type=positive, default=9, metavar="N", help="warm runs, of which the median counts")
+    exactness = subjects.add_parser("exactness", help="every encoder's files in every decoder (takes minutes)")
     for subject in (images, speed):
         subject.add_argument("--threads", type=positive, default=2, metavar="N", help="CPU threads (default 2)")
         subject.add_argument("--device", default="cpu", metavar="NAME", help="cpu (default) or cuda")
+    for subject in (images, speed, exactness):
         subject.add_argument("--json", metavar="FILE", help="write the result as JSON, - for standard output")
     return parser
 
@@ -93,6 +97,14 @@ def _speed(options: Namespace, command: list[str], terminal: Terminal) -> int:
     )
     _write(result, bench_speed.table(result), options.json)
     return DONE
+
+
+def _exactness(options: Namespace, command: list[str]) -> int:
+    from rarefy.tools import exactness
+
+    result = exactness.measure(command)
+    _write(result, exactness.table(result), options.json)
+    return FAILED if result["failures"] else DONE
 
 
 def _write(result: dict[str, object], table: str, target: str | None) -> None:
