@@ -23,7 +23,6 @@ from rarefy.errors import ChecksumError, FormatError, TruncatedError
 Integers = TypeVar("Integers", np.int16, np.uint16)
 
 QUARTERS = 4
-DEAD_ZONE = 0.54  # magnitudes round up from here; measured in weights/TRAINING.md
 
 
 @dataclass(frozen=True)
@@ -92,12 +91,12 @@ class Walk:
         self.known[at] = torch.asinh(y_hat / self.spread[..., where[2]])
 
 
-def compress(bottleneck: Hyperprior, y: Tensor, quality: int, dead_zone: float = DEAD_ZONE) -> list[Coded]:
+def compress(bottleneck: Hyperprior, y: Tensor, quality: int) -> list[Coded]:
     """Code a batch of latents, float32 [B, latents, h, w], at a quality q256; gives one `Coded` per item."""
-    return encode(bottleneck, y, quality, dead_zone)[1]
+    return encode(bottleneck, y, quality)[1]
 
 
-def encode(bottleneck: Hyperprior, y: Tensor, quality: int, dead_zone: float = DEAD_ZONE) -> tuple[Walk, list[Coded]]:
+def encode(bottleneck: Hyperprior, y: Tensor, quality: int) -> tuple[Walk, list[Coded]]:
     """As `compress`; gives the walk too, with the symbols and the latents as a decoder should see them."""
     require_float32(bottleneck)
     with torch.inference_mode(), full_float32(y.device):
@@ -112,15 +111,12 @@ def encode(bottleneck: Hyperprior, y: Tensor, quality: int, dead_zone: float = D
         symbols, rows = [_numpy(z, np.int16)], [bottleneck.hyper_rows(z.shape, walk.level)]
         for step in range(len(PHASES)):
             for where, index, mu in list(walk.step(step)):
-                chosen = _round(target[(slice(None), *where)] - mu, dead_zone) * (index > 0)
+                # A dead zone (rounding up from .54 only) cost .3 % of rate on the held-back pictures.
+                chosen = (target[(slice(None), *where)] - mu).round().clamp(-32768, 32767) * (index > 0)
                 walk.put(where, chosen, mu)
                 symbols.append(_numpy(chosen, np.int16))
                 rows.append(_numpy(index, np.uint16))
         return walk, [_code(bottleneck, [s[i] for s in symbols], [r[i] for r in rows]) for i in range(len(y))]
-
-
-def _round(v: Tensor, dead_zone: float) -> Tensor:
-    return (v.sign() * (v.abs() + (1 - dead_zone)).floor()).clamp(-32768, 32767)
 
 
 def _numpy(values: Tensor, dtype: type[Integers]) -> NDArray[Integers]:

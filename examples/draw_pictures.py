@@ -1,4 +1,4 @@
-"""Draw two pictures that are no photographs, a page of text and a flat drawing: `python examples/draw_pictures.py FOLDER`.
+"""Draw two pictures that are no photographs, text and a flat drawing: `python examples/draw_pictures.py FOLDER`.
 
 `rarefy bench images FOLDER` then says what the image codec does outside what it was trained for.
 """

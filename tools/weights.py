@@ -54,7 +54,7 @@ def export(run: Path, pictures: list[Path]) -> Codec:
 
 
 def cost(reference: Codec, codec: Codec, pictures: list[Path]) -> list[dict[str, float]]:
-    """Bits of real streams over the ideal bits of the float networks, without dead zone, per quality."""
+    """Bits of real streams over the ideal bits of the float networks, per quality."""
     rows = []
     for quality in CHECK_QUALITIES:
         ideal = coded = 0.0
@@ -66,7 +66,7 @@ def cost(reference: Codec, codec: Codec, pictures: list[Path]) -> list[dict[str,
                 ideal += float(reference(x, 100 * quality).bits)
                 unit = Unit(round(25600 * quality), x.shape[2], x.shape[3])
                 y = codec.analysis(x, unit)
-                coded += 8 * len(compress(_hyperprior(codec), y, unit.quality, dead_zone=0.5)[0].stream)
+                coded += 8 * len(compress(_hyperprior(codec), y, unit.quality)[0].stream)
         rows.append({"quality": 100 * quality, "ideal_bits": ideal, "coded_bits": coded, "excess": coded / ideal - 1})
     return rows
 
