@@ -146,7 +146,9 @@ def _words(setting: dict[str, Any]) -> str:
 def _run(role: str, processor: str, folder: Path) -> None:
     """Do the part of one instruction set in a process that is limited to it."""
     command = [sys.executable, "-m", "rarefy.tools.exactness", role, processor, str(folder)]
-    done = subprocess.run(command, env={**os.environ, **PROCESSORS[processor]}, capture_output=True, text=True)
+    # Inductor (torch 2.11) runs cached code on whatever it was compiled for: every instruction set has its own cache.
+    cache = {"TORCHINDUCTOR_CACHE_DIR": str(folder / f"compiled-{processor}")}
+    done = subprocess.run(command, env={**os.environ, **PROCESSORS[processor], **cache}, capture_output=True, text=True)
     if done.returncode:
         what = f"the process that should {role} on {processor} ended with {done.returncode}"
         raise WeightsError(f"exactness: {what}: {done.stderr[-2000:]}")
@@ -168,10 +170,11 @@ def _codec(is_compiled: bool) -> Codec:
     codec = rarefy.load("image")
     bottleneck = codec.bottleneck
     assert isinstance(bottleneck, Hyperprior)
-    if is_compiled:  # but h_a: its asinh, compiled for AVX2, ends the process (torch 2.11), and only encoders run it
+    if is_compiled:
         for module, method in (
             (codec, "analysis"),
             (codec, "synthesis"),
+            (bottleneck.h_a, "forward"),
             (bottleneck.scales, "features"),
             (bottleneck.means, "hidden"),
             (bottleneck.exact_network(), "features"),
