@@ -18,7 +18,7 @@ from rarefy.entropy import coder
 from rarefy.entropy.hyperprior import HYPER_STRIDE, PHASES, Hyperprior, along_quality
 from rarefy.entropy.integer import PEAK
 from rarefy.entropy.precision import full_float32, require_float32
-from rarefy.errors import ChecksumError, FormatError, TruncatedError
+from rarefy.errors import ChecksumError, FormatError, TruncatedError, WeightsError
 
 Integers = TypeVar("Integers", np.int16, np.uint16)
 
@@ -92,7 +92,10 @@ class Walk:
 
 
 def compress(bottleneck: Hyperprior, y: Tensor, quality: int) -> list[Coded]:
-    """Code a batch of latents, float32 [B, latents, h, w], at a quality q256; gives one `Coded` per item."""
+    """Code a batch of latents, float32 [B, latents, h, w], at a quality q256; gives one `Coded` per item.
+
+    Raises WeightsError for latents that are not finite.
+    """
     return encode(bottleneck, y, quality)[1]
 
 
@@ -104,6 +107,10 @@ def encode(bottleneck: Hyperprior, y: Tensor, quality: int) -> tuple[Walk, list[
         gain, _ = bottleneck.gains(position)
         height, width = y.shape[2:]
         scaled = y.float() * gain
+        if not torch.isfinite(scaled).all():
+            raise WeightsError(
+                "the transforms gave latents that are not finite: these weights cannot code this picture"
+            )
         padded = F.pad(scaled, (0, -width % HYPER_STRIDE, 0, -height % HYPER_STRIDE), mode="replicate")
         z = bottleneck.h_a(padded).round().clamp(-PEAK, PEAK).permute(0, 2, 3, 1).contiguous()
         walk = Walk(bottleneck, z, (height, width), quality)

@@ -236,6 +236,14 @@ def test_a_batch_codes_like_its_items(codec: Codec, photograph: Pixels, quality:
         torch.testing.assert_close(together[i : i + 1], alone, atol=1e-4, rtol=2e-6)
 
 
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_latents_that_are_not_finite_are_refused(codec: Codec, photograph: Pixels, value: float) -> None:
+    y = latents_of(codec, photograph, 2).clone()
+    y[1, 3, 2, 2] = value
+    with pytest.raises(WeightsError, match="not finite"):
+        codec.bottleneck.compress(y, 12800)
+
+
 def test_open_gives_the_header_pixels_and_latents(name: str, codec: Codec, photograph: Pixels) -> None:
     data = rarefy.encode(photograph, codec=name)
     with rarefy.open(data) as file:
