@@ -117,15 +117,15 @@ def measure(command: Sequence[str], settings: Sequence[Setting] | None = None) -
 
 def table(result: dict[str, Any]) -> str:
     """Return the worst of each decoder as lines of text."""
-    lines = [f"{'':56}{PHOTOGRAPH:>16}{CHECKERBOARD:>16}"]
+    lines = [f"{'':64}{PHOTOGRAPH:>16}{CHECKERBOARD:>16}"]
     lines.append(
-        f"{'decoder (threads first)':38}{'symbols':>9}{'latents':>9}{'levels':>8}{'RMSE':>8}{'levels':>8}{'RMSE':>8}"
+        f"{'decoder (threads first)':46}{'symbols':>9}{'latents':>9}{'levels':>8}{'RMSE':>8}{'levels':>8}{'RMSE':>8}"
     )
     for number, setting in enumerate(result["settings"]):
         rows = [row for row in result["rows"] if row["decoder"] == number]
         symbols = "equal" if all(row["are_symbols_equal"] for row in rows) else "DIFFER"
         latents = max(row["latents_of_bound"] for row in rows)
-        line = f"{_words(setting):38}{symbols:>9}{latents:>9.1%}"
+        line = f"{_words(setting):46}{symbols:>9}{latents:>9.1%}"
         for picture in (PHOTOGRAPH, CHECKERBOARD):
             levels, rmse = (max(r[key] for r in rows if r["picture"] == picture) for key in ("levels", "rmse"))
             line += f"{levels:>8}{rmse:>8.3f}"
