@@ -37,13 +37,6 @@ class Unit:
     width: int
 
 
-class Coded(NamedTuple):
-    """A unit's latents as bytes by section, and the CRC-32 of its symbols."""
-
-    sections: dict[str, bytes]
-    checksum: int
-
-
 class Output(NamedTuple):
     """What training sees: x_hat [B, 3, H, W] and the bits of each item [B]."""
 
@@ -119,7 +112,10 @@ class Codec(nn.Module):
         return container.write(File(header, [container.Unit(sections, checksum)], metadata))
 
     def decode(self, data: bytes | File, limits: Limits | None = None, precision: str = "auto") -> Image:
-        """A file's bytes (or a file read already) to a picture; raises RarefyErrors for damaged or foreign files."""
+        """A file's bytes (or a file read already) to a picture; raises RarefyErrors for damaged or foreign files.
+
+        Raises WeightsError too where the synthesis diverges: better no picture than a wrong one.
+        """
         require_float32(self)
         file = data if isinstance(data, File) else container.read(data, limits)
         header = file.header
@@ -128,6 +124,8 @@ class Codec(nn.Module):
             y_hat = self.latents(file, limits)
             with self._transforms(precision):
                 x_hat = self.synthesis(y_hat, unit)
+            if not torch.isfinite(x_hat).all():
+                raise WeightsError("the synthesis gave pixels that are not finite: these weights cannot show it")
             pixels = self._pixels(x_hat[0], header)
         return Image(pixels, **dict(file.metadata))
 

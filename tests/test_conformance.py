@@ -373,3 +373,17 @@ def test_damaged_weights_are_told(name: str, tmp_path: Path, monkeypatch: pytest
         with pytest.raises(WeightsError, match="cannot be used"):
             rarefy.load(name)
         (tmp_path / f"{name}-{number}.safetensors").unlink()
+
+
+def test_a_picture_that_is_not_finite_is_an_error(codec: Codec, photograph: Pixels, monkeypatch: Any) -> None:
+    data = codec.encode(as_image(photograph[:64, :64].copy()), 50)
+    synthesis = codec.synthesis
+
+    def diverges(latents: torch.Tensor, unit: Unit) -> torch.Tensor:
+        x_hat = synthesis(latents, unit).clone()
+        x_hat[0, 1, 5, 7] = torch.nan
+        return x_hat
+
+    monkeypatch.setattr(codec, "synthesis", diverges)
+    with pytest.raises(WeightsError, match="not finite"):
+        codec.decode(data)
