@@ -4,6 +4,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+LARGEST = 4.0  # before squaring; photographs rarely come near it
+
 
 def replicate_border(x: Tensor) -> Tensor:
     """Repeat the outermost rows and columns of [B, C, H, W] once.
@@ -32,7 +34,8 @@ class PartialBlock(nn.Module):
 
     Spatial mixing on `channels // part` channels costs a fraction of a dense 3x3 layer; the 1x1 layers do the rest
     (partial convolution: Chen et al. 2023, "Run, Don't Walk"; in image compression: HPCM, Li et al. 2025).
-    `squared` uses relu(x)^2, which suits float transforms; plain relu stays exact in eight bits.
+    `squared` uses relu(x)^2, which suits float transforms; plain relu stays exact in eight bits. Squares are bounded:
+    blocks that follow each other could otherwise blow up a pattern that training never showed.
     """
 
     def __init__(self, channels: int, part: int = 4, expansion: int = 2, squared: bool = True) -> None:
@@ -51,5 +54,5 @@ class PartialBlock(nn.Module):
         """x: [B, channels, H, W]; the same shape comes out."""
         n = self.spatial_channels
         mixed = torch.cat([self.spatial(x[:, :n]), x[:, n:]], 1)
-        hidden = F.relu(self.expand(mixed))
-        return x + self.reduce(hidden * hidden if self.squared else hidden)
+        hidden = self.expand(mixed)
+        return x + self.reduce(F.hardtanh(hidden, 0.0, LARGEST).square() if self.squared else F.relu(hidden))

@@ -40,6 +40,7 @@ lambda_high = 0.4
 [data]
 patch = 64
 scales = [1.0, 0.5]
+drawn = 0.1
 held_back_one_in = 7
 [train]
 batch = 4
@@ -80,7 +81,7 @@ def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def patches_of(recipe: Recipe, folder: Path) -> Patches:
     """The pool of a recipe."""
     files = picture_files([folder], recipe.data.held_back_one_in, held_back=False)
-    return Patches(files, recipe.data.patch, recipe.data.scales, CPU)
+    return Patches(files, recipe.data.patch, recipe.data.scales, CPU, drawn=recipe.data.drawn)
 
 
 def trainer_of(recipe: Recipe, folder: Path) -> Trainer:
@@ -213,7 +214,7 @@ def test_scales_below_the_patch_are_left_out(tmp_path: Path) -> None:
 
 def test_two_workers_read_the_same_pool(pictures: Path) -> None:
     files = picture_files([pictures], 0, held_back=False)
-    one, two = (Patches(files, 64, (1.0, 0.5), CPU, workers) for workers in (1, 2))
+    one, two = (Patches(files, 64, (1.0, 0.5), CPU, workers=workers) for workers in (1, 2))
     assert torch.equal(one.pixels, two.pixels) and torch.equal(one.starts, two.starts)
 
 

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from rarefy.errors import MediaError
+from rarefy.tools.synthetic import SIDE, draw_pictures
 
 SUFFIXES = {".avif", ".webp", ".png", ".jpg", ".jpeg"}
 
@@ -44,10 +45,20 @@ def read_scales(path: Path, scales: tuple[float, ...], smallest: int) -> list[ND
 
 
 class Patches:
-    """Random square patches: uint8 [B, 3, size, size], flipped and transposed at random, from a pool on `device`."""
+    """Random square patches: uint8 [B, 3, size, size], flipped and transposed at random, from a pool on `device`.
+
+    drawn: which part of the patches shows no photograph but `rarefy.tools.synthetic`.
+    """
 
     def __init__(
-        self, files: list[Path], size: int, scales: tuple[float, ...], device: torch.device, workers: int = 1
+        self,
+        files: list[Path],
+        size: int,
+        scales: tuple[float, ...],
+        device: torch.device,
+        *,
+        drawn: float = 0.0,
+        workers: int = 1,
     ) -> None:
         jobs = (files, [scales] * len(files), [size] * len(files))
         if workers > 1:
@@ -57,6 +68,8 @@ class Patches:
             pictures = [a for many in map(read_scales, *jobs) for a in many]
         if not pictures:
             raise MediaError(f"no training pictures with a shorter side of at least {size} pixels")
+        area = sum(a.shape[0] * a.shape[1] for a in pictures)
+        pictures += draw_pictures(round(drawn / (1 - drawn) * area / SIDE**2), seed=1)
         shapes = torch.tensor([a.shape[:2] for a in pictures], dtype=torch.long)
         areas = shapes.prod(1)
         self.size = size

@@ -15,6 +15,7 @@ class DataRecipe:
 
     patch: int
     scales: tuple[float, ...]
+    drawn: float
     held_back_one_in: int
 
 

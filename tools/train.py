@@ -271,7 +271,8 @@ def main(argv: list[str]) -> int:
     torch.set_float32_matmul_precision("high")
     torch.backends.cudnn.benchmark = True
     files = picture_files(a.data, recipe.data.held_back_one_in, held_back=False)
-    patches = Patches(files, recipe.data.patch, recipe.data.scales, device, a.workers)
+    d = recipe.data
+    patches = Patches(files, d.patch, d.scales, device, drawn=d.drawn, workers=a.workers)
     print(f"{len(files)} pictures, {patches.megapixels:.0f} megapixels at all scales", file=sys.stderr, flush=True)
     model = build_model(recipe, patches, device)
     if a.start:
