@@ -116,8 +116,8 @@ def _verify(a: argparse.Namespace) -> int:
     return 0
 
 
-def main(argv: list[str]) -> int:
-    """Run the command; gives its exit code."""
+def parser() -> argparse.ArgumentParser:
+    """The arguments of `rarefy weights`."""
     p = argparse.ArgumentParser(
         prog="rarefy weights", description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
@@ -134,7 +134,12 @@ def main(argv: list[str]) -> int:
     v = verbs.add_parser("verify", help="prove that a weights file is whole and exact")
     v.add_argument("file", type=Path)
     v.set_defaults(action=_verify)
-    a = p.parse_args(argv)
+    return p
+
+
+def main(argv: list[str]) -> int:
+    """Run the command; gives its exit code."""
+    a = parser().parse_args(argv)
     action = a.action
     return int(action(a))
 
