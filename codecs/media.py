@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 import numpy as np
 import numpy.typing as npt
 
+from rarefy.codecs.arrays import bytes_of_array, bytes_of_tensor, split_alpha
 from rarefy.codecs.limits import Limits
 from rarefy.codecs.orientation import Pixels, apply_orientation
-from rarefy.codecs.pictures import from_pil, read_picture, to_pil, write_picture
+from rarefy.codecs.pictures import Parts, from_pil, read_picture, to_pil, write_picture
 from rarefy.errors import LimitError, MediaError
 
 if TYPE_CHECKING:
@@ -27,22 +28,31 @@ class Image:
     """A picture. pixels: uint8 [H, W, C], C = 3 (RGB) or 1 (gray); not copied, so do not change them.
 
     icc: colour profile; None means sRGB. exif: a TIFF structure (without the prefix of JPEG files). xmp: an XMP packet.
-    Raises MediaError for pixels of another kind.
+    alpha: uint8 [H, W], 0 is invisible and 255 opaque; None is opaque everywhere. notes: sentences on what the source
+    had and this picture has not, or otherwise; they are stored in no file.
+
+    Raises MediaError for pixels or an alpha of another kind.
     """
 
     pixels: Pixels = field(repr=False)
     icc: bytes | None = field(default=None, repr=False)
     exif: bytes | None = field(default=None, repr=False)
     xmp: bytes | None = field(default=None, repr=False)
+    alpha: Pixels | None = field(default=None, repr=False)
+    notes: tuple[str, ...] = field(default=(), repr=False)
 
     def __post_init__(self) -> None:
-        pixels = self.pixels
+        pixels, alpha = self.pixels, self.alpha
         if not isinstance(pixels, np.ndarray) or pixels.dtype != np.uint8 or pixels.ndim != 3:
             raise MediaError(f"a picture has pixels uint8 [H, W, C], not {_describe(pixels)}")
         if pixels.shape[2] not in (1, 3) or pixels.size == 0:
             raise MediaError(
                 f"a picture has pixels [H, W, C] with C = 1 or 3 and at least one pixel, not {pixels.shape}"
             )
+        if alpha is None:
+            return
+        if not isinstance(alpha, np.ndarray) or alpha.dtype != np.uint8 or alpha.shape != pixels.shape[:2]:
+            raise MediaError(f"a picture of {pixels.shape} has an alpha uint8 [H, W], not {_describe(alpha)}")
 
     @property
     def width(self) -> int:
@@ -56,29 +66,34 @@ class Image:
 
     @property
     def channels(self) -> int:
-        """3 (RGB) or 1 (gray)."""
+        """Channels of colour: 3 (RGB) or 1 (gray); alpha is not counted."""
         return int(self.pixels.shape[2])
 
     def __repr__(self) -> str:
-        kept = [name for name in ("icc", "exif", "xmp") if getattr(self, name) is not None]
+        kept = [name for name in ("alpha", "icc", "exif", "xmp") if getattr(self, name) is not None]
         return f"Image({self.width} x {self.height}, {'gray' if self.channels == 1 else 'RGB'}{', '.join(['', *kept])})"
 
     def __array__(self, dtype: npt.DTypeLike = None, copy: bool | None = None) -> npt.NDArray[Any]:
-        """Give the pixels [H, W, C]: `np.asarray(image)`."""
-        array = self.pixels if dtype is None else self.pixels.astype(dtype, copy=False)
-        if array is not self.pixels and copy is False:
-            raise ValueError(f"pixels of uint8 become {array.dtype} only by a copy")
-        return array.copy() if copy and array is self.pixels else array
+        """Give the pixels, with alpha as the last channel where there is one: [H, W, 1 to 4], `np.asarray(image)`."""
+        array = self._joined()
+        given = array if dtype is None else array.astype(dtype, copy=False)
+        if given is not self.pixels and copy is False:
+            raise ValueError("pixels become an array of another type, or one with alpha, only by a copy")
+        return given.copy() if copy and given is self.pixels else given
+
+    def _joined(self) -> Pixels:
+        """Give [H, W, C], or [H, W, C + 1] with alpha; the pixels themselves where there is none."""
+        return self.pixels if self.alpha is None else np.dstack((self.pixels, self.alpha))
 
     def to_pil(self) -> "pil.Image":
-        """Give a Pillow image of the mode RGB or L, with the metadata in its `info`."""
-        return to_pil(self.pixels, self.icc, self.exif, self.xmp)
+        """Give a Pillow image of the mode RGB or L, RGBA or LA with alpha, with the metadata in its `info`."""
+        return to_pil(self._joined(), self.icc, self.exif, self.xmp)
 
     def to_tensor(self) -> "torch.Tensor":
-        """Give a tensor float32 [C, H, W] in 0..1."""
+        """Give a tensor float32 [C, H, W] in 0..1, alpha last where there is one: C = 1 to 4."""
         import torch
 
-        planes = np.ascontiguousarray(np.moveaxis(self.pixels, 2, 0))
+        planes = np.ascontiguousarray(np.moveaxis(self._joined(), 2, 0))
         return torch.from_numpy(np.divide(planes, 255, dtype=np.float32))
 
     def save(self, target: str | os.PathLike[str] | BinaryIO, format: str | None = None) -> None:
@@ -95,12 +110,12 @@ class Image:
 def as_image(source: Any, limits: Limits | None = None) -> Image:
     """Take a picture from what people have.
 
-    source: path (str or PathLike) or bytes or binary file of a PNG, JPEG or WebP; Pillow image (RGB, L); array uint8
-    [H, W], [H, W, 1] or [H, W, 3]; tensor uint8 [C, H, W], or float [C, H, W] in 0..1, which is rounded half up to 8
-    bits; an `Image`, which comes back as it is. Rotation that EXIF asks for is done. Contiguous arrays are not copied.
+    source: path (str or PathLike), bytes or binary file of a picture; Pillow image; array [H, W] or [H, W, C] with
+    C = 1 (gray), 2 (gray, alpha), 3 (RGB) or 4 (RGB, alpha), uint8, bool, uint16, or float in 0..1; tensor [C, H, W] of
+    the same; an `Image`, which comes back as it is. Rotation that EXIF asks for is done. An alpha of 255 everywhere
+    becomes None. Contiguous uint8 arrays are not copied.
 
-    Raises MediaError, one sentence, for anything else: alpha, palettes, CMYK, 16 bits, animations, other formats,
-    damaged and missing files, pictures above `limits`.
+    Raises MediaError, one sentence, for anything else, damaged and missing files, and pictures above `limits`.
     """
     limits = limits or Limits()
     if isinstance(source, Image):
@@ -112,19 +127,25 @@ def as_image(source: Any, limits: Limits | None = None) -> Image:
     if hasattr(source, "read"):
         return _from_stream(source, limits)
     if all(hasattr(source, name) for name in ("getbands", "getexif", "load")):  # a Pillow image, Pillow not imported
-        return _upright(*from_pil(source, "the image", limits))
+        return _upright(from_pil(source, "the image", limits))
     if all(hasattr(source, name) for name in ("detach", "cpu", "numpy")):  # a tensor, torch not imported
-        return _checked(_from_tensor(source), limits)
+        return _checked(_from_samples(*bytes_of_tensor(source)), limits)
     if hasattr(source, "__array__"):
-        return _checked(_from_array(np.asarray(source)), limits)
+        return _checked(_from_samples(*bytes_of_array(np.asarray(source))), limits)
     raise MediaError(
         f"a picture cannot be made of {_describe(source)}: give a path, bytes, an image, an array or a tensor"
     )
 
 
-def _upright(pixels: Pixels, icc: bytes | None, exif: bytes | None, xmp: bytes | None) -> Image:
-    pixels, exif, xmp = apply_orientation(pixels, exif, xmp)
-    return Image(np.ascontiguousarray(pixels), icc, exif, xmp)
+def _from_samples(samples: Pixels, notes: tuple[str, ...]) -> Image:
+    pixels, alpha = split_alpha(samples)
+    return Image(pixels, alpha=alpha, notes=notes)
+
+
+def _upright(found: Parts) -> Image:
+    planes = [found.pixels] if found.alpha is None else [found.pixels, found.alpha]
+    planes, exif, xmp = apply_orientation(planes, found.exif, found.xmp)
+    return Image(planes[0], found.icc, exif, xmp, planes[1] if len(planes) > 1 else None, found.notes)
 
 
 def _from_path(path: str | os.PathLike[str], limits: Limits) -> Image:
@@ -153,52 +174,7 @@ def _from_stream(file: BinaryIO, limits: Limits, name: str = "the picture") -> I
 
 
 def _from_file(file: BinaryIO, name: str, limits: Limits) -> Image:
-    return _upright(*read_picture(file, name, limits))
-
-
-def _from_array(array: npt.NDArray[Any]) -> Image:
-    if array.dtype != np.uint8:
-        raise MediaError(
-            f"arrays of pictures are uint8 [H, W, C], not {_describe(array)}: scale to 0..255 and round first"
-        )
-    if array.ndim == 2:
-        array = array[:, :, np.newaxis]
-    if array.ndim != 3 or array.shape[2] not in (1, 3):
-        raise MediaError(
-            f"arrays of pictures are uint8 [H, W], [H, W, 1] or [H, W, 3], not {array.shape}: "
-            "give one picture, channels last, without alpha"
-        )
-    return Image(np.ascontiguousarray(array))
-
-
-def _from_tensor(tensor: "torch.Tensor") -> Image:
-    if tensor.ndim != 3 or tensor.shape[0] not in (1, 3):
-        raise MediaError(
-            f"tensors of pictures are [C, H, W] with C = 1 or 3, not {tuple(tensor.shape)}: pass lists for more"
-        )
-    try:
-        tensor = tensor.detach().cpu()
-        # numpy has no bfloat16, and float32 holds all values of the shorter types
-        planes = (tensor.float() if tensor.is_floating_point() and tensor.itemsize < 4 else tensor).numpy()
-    except (RuntimeError, TypeError, NotImplementedError) as error:
-        raise MediaError(f"the tensor cannot be read: {error}") from error
-    if planes.dtype == np.uint8:
-        return Image(np.ascontiguousarray(np.moveaxis(planes, 0, 2)))
-    return Image(_to_bytes(planes))
-
-
-def _to_bytes(planes: npt.NDArray[Any]) -> Pixels:
-    """Round float [C, H, W] in 0..1 to uint8 [H, W, C], halves up."""
-    if planes.dtype.kind != "f":
-        raise MediaError(f"tensors of pictures are float in 0..1 or uint8, not {planes.dtype}")
-    if planes.size and not (planes.min() >= 0 and planes.max() <= 1):  # so written, NaN fails too
-        raise MediaError(
-            f"tensors of pictures lie in 0..1, this one in {planes.min()}..{planes.max()}: scale or clip it"
-        )
-    pixels = np.empty((*planes.shape[1:], planes.shape[0]), np.uint8)
-    for channel, plane in enumerate(planes):  # one at a time: float64 takes eight times the memory of the result
-        pixels[:, :, channel] = np.floor(plane.astype(np.float64) * 255 + 0.5)
-    return pixels
+    return _upright(read_picture(file, name, limits))
 
 
 def _checked(image: Image, limits: Limits) -> Image:

@@ -5,7 +5,7 @@ The metadata is patched in place: nothing but the tag changes, so that offsets i
 
 import re
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -29,19 +29,20 @@ _TURNS: dict[int, Callable[[Pixels], Pixels]] = {
 
 
 def apply_orientation(
-    pixels: Pixels, exif: bytes | None, xmp: bytes | None
-) -> tuple[Pixels, bytes | None, bytes | None]:
-    """Turn pixels [H, W, C] as the metadata asks; returns them with metadata that asks for no turn any more.
+    planes: Sequence[Pixels], exif: bytes | None, xmp: bytes | None
+) -> tuple[list[Pixels], bytes | None, bytes | None]:
+    """Turn arrays [H, W] or [H, W, C] as the metadata asks; returns them with metadata that asks for no turn any more.
 
     EXIF goes before XMP. exif: a TIFF structure; one that cannot be read asks for nothing and is kept as it is.
     """
     entry = _find_entry(exif) if exif is not None else None
     orientation = entry[1] if entry else _xmp_orientation(xmp)
     if orientation not in _TURNS:
-        return pixels, exif, xmp
+        return list(planes), exif, xmp
     if exif is not None and entry is not None:
         exif = exif[: entry[0]] + _upright_entry(exif) + exif[entry[0] + 12 :]
-    return _TURNS[orientation](pixels), exif, _XMP_TAG.sub(rb"\g<1>1", xmp) if xmp is not None else None
+    turned = [np.ascontiguousarray(_TURNS[orientation](plane)) for plane in planes]
+    return turned, exif, _XMP_TAG.sub(rb"\g<1>1", xmp) if xmp is not None else None
 
 
 def _find_entry(exif: bytes) -> tuple[int, int] | None:

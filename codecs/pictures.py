@@ -8,10 +8,11 @@ import os
 import secrets
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple
 
 import numpy as np
 
+from rarefy.codecs.arrays import split_alpha
 from rarefy.codecs.header import SIGNATURE
 from rarefy.codecs.limits import Limits
 from rarefy.codecs.orientation import Pixels
@@ -34,9 +35,7 @@ _MODES = {
     "1": "a picture of 1 bit per pixel",
     "P": "a picture with a palette",
     "PA": "a picture with a palette and transparency",
-    "LA": "a gray picture with transparency",
     "La": "a gray picture with transparency",
-    "RGBA": "a picture with transparency",
     "RGBa": "a picture with transparency",
     "CMYK": "a CMYK picture",
     "YCbCr": "a YCbCr picture",
@@ -59,7 +58,18 @@ _OTHER_FILES = (
 )
 
 
-def read_picture(file: BinaryIO, name: str, limits: Limits) -> tuple[Pixels, bytes | None, bytes | None, bytes | None]:
+class Parts(NamedTuple):
+    """A picture taken apart, as stored, not yet turned: what `Image` holds."""
+
+    pixels: Pixels
+    alpha: Pixels | None
+    icc: bytes | None
+    exif: bytes | None
+    xmp: bytes | None
+    notes: tuple[str, ...] = ()
+
+
+def read_picture(file: BinaryIO, name: str, limits: Limits) -> Parts:
     """Read an encoded picture from a seekable file; returns what `from_pil` does. name: for messages."""
     from PIL import Image as pil
 
@@ -73,9 +83,7 @@ def read_picture(file: BinaryIO, name: str, limits: Limits) -> tuple[Pixels, byt
         return from_pil(picture, name, limits)
 
 
-def from_pil(
-    picture: "pil.Image", name: str, limits: Limits
-) -> tuple[Pixels, bytes | None, bytes | None, bytes | None]:
+def from_pil(picture: "pil.Image", name: str, limits: Limits) -> Parts:
     """Take pixels uint8 [H, W, C], ICC profile, EXIF (a TIFF structure) and XMP out of a Pillow image.
 
     Raises MediaError for pictures that are not 8-bit RGB or gray, have several frames or transparency, are damaged, or
@@ -94,8 +102,8 @@ def from_pil(
     if pixels.size == 0:
         raise MediaError(f"{name} has no pixels ({picture.width} x {picture.height})")
     _check_transparency(picture, name)
-    pixels = pixels.reshape(picture.height, picture.width, -1)
-    return pixels, _metadata(picture, "icc_profile"), _exif(picture, name), _metadata(picture, "xmp")
+    pixels, alpha = split_alpha(pixels.reshape(picture.height, picture.width, -1))
+    return Parts(pixels, alpha, _metadata(picture, "icc_profile"), _exif(picture, name), _metadata(picture, "xmp"))
 
 
 def _check_signature(head: bytes, name: str) -> None:
@@ -115,7 +123,7 @@ def _check_kind(picture: "pil.Image", name: str) -> None:
     # An MPO is a JPEG photograph with previews or a depth map behind it: its first frame is the photograph.
     if picture.format != "MPO" and getattr(picture, "n_frames", 1) > 1:
         raise MediaError(f"{name} is an animation, which is not taken: store one frame as a picture first")
-    if picture.mode not in ("RGB", "L"):
+    if picture.mode not in ("RGB", "L", "RGBA", "LA"):
         sixteen_bits = "a picture of 16 bits per channel" if picture.mode.startswith("I;16") else None
         what = sixteen_bits or _MODES.get(picture.mode, f"a picture of the kind {picture.mode!r}")
         raise MediaError(f"{name} is {what}, which is not taken: {ADVICE}")
@@ -167,7 +175,7 @@ def _damaged(name: str, error: Exception) -> MediaError:
 
 
 def to_pil(pixels: Pixels, icc: bytes | None, exif: bytes | None, xmp: bytes | None) -> "pil.Image":
-    """Make a Pillow image, with the metadata where Pillow keeps it."""
+    """Make a Pillow image of pixels [H, W, 1 to 4], with the metadata where Pillow keeps it."""
     from PIL import Image as pil
 
     picture = pil.fromarray(pixels[:, :, 0] if pixels.shape[2] == 1 else pixels)
@@ -179,6 +187,8 @@ def to_pil(pixels: Pixels, icc: bytes | None, exif: bytes | None, xmp: bytes | N
 def write_picture(picture: "pil.Image", target: str | os.PathLike[str] | BinaryIO, format: str | None) -> None:
     """Write a Pillow image with its metadata; see `Image.save`."""
     format = _format_of(target) if format is None else _known_format(format)
+    if format == "JPEG" and picture.mode in ("LA", "RGBA"):
+        raise MediaError("JPEG has no transparency: save as PNG or WebP, or put the picture on a background first")
     whole = io.BytesIO()
     try:
         picture.save(whole, format=format, **_WRITE_OPTIONS[format], **_metadata_options(picture, format))
