@@ -18,7 +18,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from rarefy.codecs.base import Codec
-from rarefy.codecs.registry import build
+from rarefy.codecs.registry import build, find
 from rarefy.entropy.hyperprior import QUALITY_LEVELS, SCALE_COUNT, STEPS, Hyperprior
 from rarefy.entropy.integer import IntegerScaleNetwork
 from rarefy.entropy.quantise import restore_scale_network
@@ -90,9 +90,9 @@ def _fill(codec: Codec, tensors: dict[str, Tensor]) -> None:
 
 
 def candidates(name: str) -> list[Path]:
-    """Weights files of a codec: those of RAREFY_WEIGHTS first, then the package's own."""
+    """Weights files of a codec: those of RAREFY_WEIGHTS first, then those that came with the codec."""
     folders = [Path(p) for p in os.environ.get("RAREFY_WEIGHTS", "").split(os.pathsep) if p]
-    folders.append(Path(__file__).parent.parent / "weights")
+    folders.append(find(name).weights or Path(__file__).parent.parent / "weights")
     return [path for folder in folders for path in sorted(folder.glob(f"{name}*.safetensors"))]
 
 
