@@ -35,3 +35,7 @@ class MediaError(RarefyError):
 
 class OptionError(RarefyError, ValueError):
     """An option is out of its range, or unknown."""
+
+
+class RarefyWarning(UserWarning):
+    """Something of a picture is left out or changed: said where `Image.notes` says it too."""

@@ -11,7 +11,7 @@ from rarefy.errors import MediaError
 if TYPE_CHECKING:
     import torch
 
-SIXTEEN_BITS_NOTE = "16 bits per sample are rounded to 8"
+SIXTEEN_BITS_NOTE = "more than 8 bits per sample are rounded to 8"
 
 
 def bytes_of_array(array: npt.NDArray[Any]) -> tuple[Pixels, tuple[str, ...]]:

@@ -5,6 +5,7 @@
 
 import io
 import os
+import warnings
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
@@ -13,10 +14,13 @@ import numpy as np
 import numpy.typing as npt
 
 from rarefy.codecs.arrays import bytes_of_array, bytes_of_tensor, split_alpha
+from rarefy.codecs.colour import is_srgb
 from rarefy.codecs.limits import Limits
 from rarefy.codecs.orientation import Pixels, apply_orientation
-from rarefy.codecs.pictures import Parts, from_pil, read_picture, to_pil, write_picture
-from rarefy.errors import LimitError, MediaError
+from rarefy.codecs.picture_metadata import Metadata
+from rarefy.codecs.picture_writing import to_pil, write_picture
+from rarefy.codecs.pictures import Parts, from_pil, read_picture
+from rarefy.errors import LimitError, MediaError, RarefyWarning
 
 if TYPE_CHECKING:
     import torch
@@ -87,7 +91,7 @@ class Image:
 
     def to_pil(self) -> "pil.Image":
         """Give a Pillow image of the mode RGB or L, RGBA or LA with alpha, with the metadata in its `info`."""
-        return to_pil(self._joined(), self.icc, self.exif, self.xmp)
+        return to_pil(self._joined(), Metadata(self.icc, self.exif, self.xmp))
 
     def to_tensor(self) -> "torch.Tensor":
         """Give a tensor float32 [C, H, W] in 0..1, alpha last where there is one: C = 1 to 4."""
@@ -97,29 +101,52 @@ class Image:
         return torch.from_numpy(np.divide(planes, 255, dtype=np.float32))
 
     def save(self, target: str | os.PathLike[str] | BinaryIO, format: str | None = None) -> None:
-        """Write a PNG, JPEG (quality 95, 4:4:4) or lossless WebP with its metadata.
+        """Write a picture file with its metadata.
 
-        format: "PNG", "JPEG" or "WEBP"; without it the suffix of a path decides, and PNG is taken where there is none.
-        A path is written under another name, changed at the end: an unfinished file is never seen.
+        format: "PNG", "JPEG" (quality 95, 4:4:4), "WEBP" (lossless), "AVIF" (quality 95, 4:4:4), "TIFF", "BMP" or
+        "PPM" (both without metadata, which a RarefyWarning says); with plugins of Pillow "JXL" (lossless) and "HEIF".
+        Without it the suffix of a path decides, and PNG is taken where there is none. A path is written under another
+        name, changed at the end: an unfinished file is never seen.
 
-        Raises MediaError for other formats and what a format cannot hold, OSError where a path cannot be written.
+        Raises MediaError for other formats and what a format cannot hold (transparency in a JPEG), OSError where a path
+        cannot be written.
         """
         write_picture(self.to_pil(), target, format)
 
+    def stripped(self) -> "Image":
+        """Give the picture without EXIF and XMP; a colour profile stays unless it says what sRGB says.
 
-def as_image(source: Any, limits: Limits | None = None) -> Image:
+        Without such a profile the colours would change; `notes` tell of one that stays.
+        """
+        icc = None if self.icc is None or is_srgb(self.icc) else self.icc
+        note = () if icc is None else ("the colour profile is kept: without it the colours would change",)
+        return Image(self.pixels, icc, alpha=self.alpha, notes=(*self.notes, *note))
+
+
+def as_image(source: Any, limits: Limits | None = None, *, warns: bool = True) -> Image:
     """Take a picture from what people have.
 
     source: path (str or PathLike), bytes or binary file of a picture; Pillow image; array [H, W] or [H, W, C] with
     C = 1 (gray), 2 (gray, alpha), 3 (RGB) or 4 (RGB, alpha), uint8, bool, uint16, or float in 0..1; tensor [C, H, W] of
     the same; an `Image`, which comes back as it is. Rotation that EXIF asks for is done. An alpha of 255 everywhere
-    becomes None. Contiguous uint8 arrays are not copied.
+    becomes None. Contiguous uint8 arrays are not copied. docs/PICTURES.md says what becomes of every kind.
 
-    Raises MediaError, one sentence, for anything else, damaged and missing files, and pictures above `limits`.
+    What is left out or changed stands in `Image.notes`. warns: raise each note as a RarefyWarning too.
+
+    Raises MediaError, one sentence, for what cannot be right: damaged, missing and other files, and pictures above
+    `limits`.
     """
-    limits = limits or Limits()
     if isinstance(source, Image):
         return source
+    image = _taken(source, limits or Limits())
+    if warns:
+        for note in image.notes:
+            name = f"{source}: " if isinstance(source, str | os.PathLike) else ""
+            warnings.warn(name + note, RarefyWarning, stacklevel=2)
+    return image
+
+
+def _taken(source: Any, limits: Limits) -> Image:
     if isinstance(source, str | os.PathLike):
         return _from_path(source, limits)
     if isinstance(source, bytes | bytearray | memoryview):
@@ -142,10 +169,13 @@ def _from_samples(samples: Pixels, notes: tuple[str, ...]) -> Image:
     return Image(pixels, alpha=alpha, notes=notes)
 
 
-def _upright(found: Parts) -> Image:
-    planes = [found.pixels] if found.alpha is None else [found.pixels, found.alpha]
-    planes, exif, xmp = apply_orientation(planes, found.exif, found.xmp)
-    return Image(planes[0], found.icc, exif, xmp, planes[1] if len(planes) > 1 else None, found.notes)
+def _upright(parts: Parts) -> Image:
+    """Turn a picture as its metadata asks, pixels and alpha alike."""
+    icc, exif, xmp = parts.metadata
+    planes = [parts.pixels] if parts.alpha is None else [parts.pixels, parts.alpha]
+    turned, exif, xmp = apply_orientation([] if parts.is_upright else planes, exif, xmp)
+    pixels, *alpha = turned or planes
+    return Image(pixels, icc, exif, xmp, alpha[0] if alpha else None, parts.notes)
 
 
 def _from_path(path: str | os.PathLike[str], limits: Limits) -> Image:

@@ -1,247 +1,165 @@
-"""Picture files in and out, by Pillow: 8-bit RGB and gray PNG, JPEG and WebP, with their metadata.
+"""Picture files and Pillow images taken apart: samples, alpha, metadata, and notes on what is not kept.
 
-What cannot be kept is refused with a sentence that says what the file is; nothing is dropped in silence.
+What cannot be right is refused with a sentence that says what the file is; nothing is dropped in silence.
 """
 
-import io
-import os
-import secrets
-from contextlib import suppress
-from pathlib import Path
+import sys
 from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple
 
 import numpy as np
 
-from rarefy.codecs.arrays import split_alpha
-from rarefy.codecs.header import SIGNATURE
 from rarefy.codecs.limits import Limits
+from rarefy.codecs.modes import Key, Samples, samples_of, samples_of_two_halves, transparent_key
 from rarefy.codecs.orientation import Pixels
+from rarefy.codecs.picture_kinds import formats_of
+from rarefy.codecs.picture_metadata import Metadata, metadata_of
+from rarefy.codecs.remarks import remarks_on_file, remarks_on_image
 from rarefy.errors import LimitError, MediaError
 
 if TYPE_CHECKING:
     from PIL import Image as pil
 
-ADVICE = "convert it to 8-bit RGB or gray first"
-_READ_FORMATS = ("PNG", "JPEG", "WEBP")
-_WRITE_FORMATS = {"": "PNG", ".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG", ".webp": "WEBP"}
-_WRITE_OPTIONS: dict[str, dict[str, Any]] = {
-    "PNG": {"compress_level": 1},  # a tenth of the time of level 6 for a few per cent of size
-    "JPEG": {"quality": 95, "subsampling": 0},
-    "WEBP": {"lossless": True},
-}
-_EXIF_PREFIX = b"Exif\0\0"
-
-_MODES = {
-    "1": "a picture of 1 bit per pixel",
-    "P": "a picture with a palette",
-    "PA": "a picture with a palette and transparency",
-    "La": "a gray picture with transparency",
-    "RGBa": "a picture with transparency",
-    "CMYK": "a CMYK picture",
-    "YCbCr": "a YCbCr picture",
-    "I": "a picture of 32-bit integers",
-    "F": "a picture of floating-point numbers",
-}
-# (position, bytes found there, what the file is)
-_OTHER_FILES = (
-    (0, SIGNATURE, "already a rarefy file: decode it first"),
-    (0, b"GIF8", f"a GIF picture, which is not taken: {ADVICE} and store it as PNG"),
-    (0, b"BM", f"a BMP picture, which is not taken: {ADVICE} and store it as PNG"),
-    (0, b"II*\0", f"a TIFF picture, which is not taken: {ADVICE} and store it as PNG"),
-    (0, b"MM\0*", f"a TIFF picture, which is not taken: {ADVICE} and store it as PNG"),
-    (4, b"ftyp", "an AVIF, HEIC or MP4 file, which is not taken: store it as PNG first"),
-    (0, b"\xff\x0a", "a JPEG XL picture, which is not taken: store it as PNG first"),
-    (4, b"JXL \r\n", "a JPEG XL picture, which is not taken: store it as PNG first"),
-    (4, b"jP  \r\n", "a JPEG 2000 picture, which is not taken: store it as PNG first"),
-    (0, b"8BPS", "a Photoshop file, which is not taken: store it as PNG first"),
-    (0, b"%PDF", "a PDF document, not a picture"),
+_CUT_BY_PILLOW = (
+    "the lower 8 of its 16 bits per sample were cut off by Pillow: give the file itself to have them rounded"
 )
+_CUT = "the lower 8 of its 16 bits per sample are cut off"
+_BITS_PER_SAMPLE, _PLANAR_CONFIGURATION = 258, 284  # TIFF 6.0
+_LOW_BYTES = {"B": "L", "L": "B", "N": "L" if sys.byteorder == "big" else "B"}  # Pillow's raw modes of byte orders
 
 
 class Parts(NamedTuple):
-    """A picture taken apart, as stored, not yet turned: what `Image` holds."""
+    """A picture taken apart, as stored: what `Image` holds. is_upright: no turn is left to do, whatever EXIF says."""
 
     pixels: Pixels
     alpha: Pixels | None
-    icc: bytes | None
-    exif: bytes | None
-    xmp: bytes | None
+    metadata: Metadata
     notes: tuple[str, ...] = ()
+    is_upright: bool = False
 
 
 def read_picture(file: BinaryIO, name: str, limits: Limits) -> Parts:
-    """Read an encoded picture from a seekable file; returns what `from_pil` does. name: for messages."""
-    from PIL import Image as pil
+    """Read an encoded picture from a seekable file. name: for messages.
 
-    _check_signature(file.read(64), name)
-    file.seek(0)
-    try:
-        picture = pil.open(file, formats=_READ_FORMATS)
-    except Exception as error:  # Pillow's readers raise many kinds of exceptions on damaged files
-        raise _damaged(name, error) from error
-    with picture:
-        return from_pil(picture, name, limits)
+    Raises MediaError for other files, pictures above the limits (checked before the pixels are decoded) and damage.
+    """
+    formats = formats_of(file, name)
+    remarks = remarks_on_file(file, formats[0], name)
+    with _open(file, formats, name) as picture:
+        parts = _taken_apart(picture, name, limits, file)
+    return parts._replace(notes=tuple(dict.fromkeys((*parts.notes, *remarks))))
 
 
 def from_pil(picture: "pil.Image", name: str, limits: Limits) -> Parts:
-    """Take pixels uint8 [H, W, C], ICC profile, EXIF (a TIFF structure) and XMP out of a Pillow image.
+    """Take a Pillow image apart; raises MediaError as `read_picture` does."""
+    return _taken_apart(picture, name, limits, None)
 
-    Raises MediaError for pictures that are not 8-bit RGB or gray, have several frames or transparency, are damaged, or
-    are above the limits (checked before the pixels are decoded).
-    """
+
+def _open(file: BinaryIO, formats: tuple[str, ...], name: str) -> "pil.Image":
+    from PIL import Image as pil
+
+    file.seek(0)
+    try:
+        return pil.open(file, formats=formats)
+    except Exception as error:  # Pillow's readers raise many kinds of exceptions on damaged files
+        raise _damaged(name, error) from error
+
+
+def _taken_apart(picture: "pil.Image", name: str, limits: Limits, file: BinaryIO | None) -> Parts:
+    """Load an image and take it apart. file: where it can be read once more, for the lower bytes of 16 bits."""
+    _check_size(picture, name, limits)
+    _check_planes(picture, name)
+    is_wide = any(";16" in str(tile[3]) for tile in getattr(picture, "tile", ()))
+    key = transparent_key(picture)
+    if picture.width == 0 or picture.height == 0:
+        raise MediaError(f"{name} has no pixels ({picture.width} x {picture.height})")
+    try:
+        picture.load()  # metadata that stands after the pixels is known only now
+        samples = _samples(picture, key, name, file, is_wide)
+        metadata, notes = metadata_of(picture, name)
+    except MediaError:
+        raise
+    except Exception as error:  # as above
+        raise _damaged(name, error) from error
+    _check_size(picture, name, limits)  # an ICO may hold another size than its list says
+    if not samples.has_profile:
+        metadata = metadata._replace(icc=None)
+    # These readers turn their pictures; what EXIF or XMP still says is of the source
+    is_upright = picture.format in ("TIFF", "HEIF") or (picture.format == "JXL" and not getattr(picture, "jpeg", False))
+    notes = (*samples.notes, *notes, *remarks_on_image(picture))
+    return Parts(samples.pixels, samples.alpha, metadata, notes, is_upright)
+
+
+def _check_size(picture: "pil.Image", name: str, limits: Limits) -> None:
     try:
         limits.check_picture(picture.width, picture.height)
     except LimitError as error:
         raise MediaError(f"{name}: {error}") from error
-    _check_kind(picture, name)
-    try:
-        picture.load()  # metadata that stands after the pixels is known only now
-        pixels = np.array(picture, dtype=np.uint8)
-    except Exception as error:  # as above
-        raise _damaged(name, error) from error
-    if pixels.size == 0:
-        raise MediaError(f"{name} has no pixels ({picture.width} x {picture.height})")
-    _check_transparency(picture, name)
-    pixels, alpha = split_alpha(pixels.reshape(picture.height, picture.width, -1))
-    return Parts(pixels, alpha, _metadata(picture, "icc_profile"), _exif(picture, name), _metadata(picture, "xmp"))
 
 
-def _check_signature(head: bytes, name: str) -> None:
-    """Refuse by the first bytes what is no PNG, JPEG or WebP, and say what it is."""
-    if head.startswith((b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff")) or (head[:4] == b"RIFF" and head[8:12] == b"WEBP"):
-        return
-    if not head:
-        raise MediaError(f"{name} is empty (0 bytes)")
-    for position, mark, what in _OTHER_FILES:
-        if head.startswith(mark, position):
-            raise MediaError(f"{name} is {what}")
-    what = "a text file" if head.isascii() and b"\0" not in head else "a file of an unknown kind"
-    raise MediaError(f"{name} is {what}, not a picture: PNG, JPEG and WebP pictures are taken")
+def _samples(picture: "pil.Image", key: Key, name: str, file: BinaryIO | None, is_wide: bool) -> Samples:
+    if not is_wide or picture.mode.startswith("I"):
+        return samples_of(picture, key, name)
+    if file is None or picture.mode not in ("RGB", "RGBA") or _has_planes(picture):
+        samples = samples_of(picture, None, name)
+        return samples._replace(notes=(*samples.notes, _CUT_BY_PILLOW if file is None else _CUT))
+    with _open(file, (str(picture.format),), name) as again:
+        return _samples_of_sixteen_bits(picture, again, key, name)
 
 
-def _check_kind(picture: "pil.Image", name: str) -> None:
-    # An MPO is a JPEG photograph with previews or a depth map behind it: its first frame is the photograph.
-    if picture.format != "MPO" and getattr(picture, "n_frames", 1) > 1:
-        raise MediaError(f"{name} is an animation, which is not taken: store one frame as a picture first")
-    if picture.mode not in ("RGB", "L", "RGBA", "LA"):
-        sixteen_bits = "a picture of 16 bits per channel" if picture.mode.startswith("I;16") else None
-        what = sixteen_bits or _MODES.get(picture.mode, f"a picture of the kind {picture.mode!r}")
-        raise MediaError(f"{name} is {what}, which is not taken: {ADVICE}")
-    # Pillow halves the depth of 16-bit RGB in PNG files without a word; the plan of its decoder tells.
-    if any(";16" in str(tile[3]) for tile in getattr(picture, "tile", ())):
-        raise MediaError(f"{name} is a picture of 16 bits per channel, which is not taken: {ADVICE}")
-    _check_transparency(picture, name)
+def _samples_of_sixteen_bits(picture: "pil.Image", again: "pil.Image", key: Key, name: str) -> Samples:
+    """Read 16-bit RGB once more for its lower bytes: Pillow gives 8 bits per sample, and the raw mode says which 8.
+
+    again: the same picture, not loaded yet.
+    """
+    rawmode = _rawmode(again.tile[0])  # type: ignore[attr-defined]
+    if rawmode == "LA;16B":  # no raw mode gives the lower bytes, but four bytes per pixel are read as they are
+        _read_as(again, "RGBA")
+        bytes_of_pixel = np.asarray(again)
+        return samples_of_two_halves(bytes_of_pixel[:, :, 0::2], bytes_of_pixel[:, :, 1::2], key)
+    if rawmode.startswith("RGBa"):  # colours are divided by alpha while they are read, each byte on its own
+        samples = samples_of(picture, key, name)
+        return samples._replace(notes=(*samples.notes, _CUT))
+    _read_as(again, rawmode[:-1] + _LOW_BYTES[rawmode[-1]])
+    return samples_of_two_halves(np.asarray(picture), np.asarray(again), key)
 
 
-def _check_transparency(picture: "pil.Image", name: str) -> None:
-    if picture.info.get("transparency") is not None:
-        raise MediaError(f"{name} is a picture with a transparent colour, which is not taken: {ADVICE}")
+def _has_planes(picture: Any) -> bool:
+    """Tell whether a TIFF stores each channel apart, where Pillow's raw modes do not choose the byte."""
+    return picture.format == "TIFF" and picture.tag_v2.get(_PLANAR_CONFIGURATION) == 2
 
 
-def _metadata(picture: "pil.Image", key: str) -> bytes | None:
-    value = picture.info.get(key)
-    if isinstance(value, str):
-        value = value.encode("utf-8")
-    return bytes(value) if value else None
+def _check_planes(picture: Any, name: str) -> None:
+    """Refuse a TIFF of 16-bit planes without compression, which Pillow reads as 8-bit ones, with no error."""
+    is_wide = picture.format == "TIFF" and max(picture.tag_v2.get(_BITS_PER_SAMPLE, (8,))) > 8
+    if is_wide and _has_planes(picture) and any(tile[0] == "raw" for tile in picture.tile):
+        raise MediaError(
+            f"{name} stores channels of more than 8 bits apart and without compression, which is not taken: "
+            "store them pixel by pixel"
+        )
 
 
-def _exif(picture: "pil.Image", name: str) -> bytes | None:
-    """Give the TIFF structure, without the prefix that belongs to JPEG."""
-    exif = _metadata(picture, "exif")
-    if exif is None and "Raw profile type exif" in picture.info:
-        exif = _raw_profile(str(picture.info["Raw profile type exif"]), name)
-    if exif is None:
-        return None
-    return exif.removeprefix(_EXIF_PREFIX) or None
+def _rawmode(tile: Any) -> str:
+    return tile[3] if isinstance(tile[3], str) else str(tile[3][0])
 
 
-def _raw_profile(text: str, name: str) -> bytes:
-    """Read EXIF as older programs put it into PNG text: name, length, hex digits, each on lines of their own."""
-    try:
-        return bytes.fromhex("".join(text.split("\n")[3:]))
-    except ValueError as error:
-        raise MediaError(f"{name} holds EXIF in a text chunk that is damaged: store it as PNG anew") from error
+def _read_as(picture: Any, rawmode: str) -> None:
+    """Load the tiles of an image under another raw mode."""
+    picture.tile = [
+        tile._replace(args=rawmode if isinstance(tile.args, str) else (rawmode, *tile.args[1:]))
+        for tile in picture.tile
+    ]
+    picture.load()
 
 
 def _damaged(name: str, error: Exception) -> MediaError:
+    from PIL import UnidentifiedImageError
     from PIL.Image import DecompressionBombError, DecompressionBombWarning
 
+    if isinstance(error, UnidentifiedImageError):
+        return MediaError(f"{name} is damaged, incomplete, or of a kind that Pillow cannot read")
     reason = " ".join(str(error).split())[:200] or type(error).__name__
     if isinstance(error, DecompressionBombError | DecompressionBombWarning):
         return MediaError(
             f"{name} is too large for Pillow ({reason}): raise PIL.Image.MAX_IMAGE_PIXELS if you trust it"
         )
     return MediaError(f"{name} is damaged or incomplete and cannot be read as a picture ({reason})")
-
-
-def to_pil(pixels: Pixels, icc: bytes | None, exif: bytes | None, xmp: bytes | None) -> "pil.Image":
-    """Make a Pillow image of pixels [H, W, 1 to 4], with the metadata where Pillow keeps it."""
-    from PIL import Image as pil
-
-    picture = pil.fromarray(pixels[:, :, 0] if pixels.shape[2] == 1 else pixels)
-    kept = {"icc_profile": icc, "exif": exif and _EXIF_PREFIX + exif, "xmp": xmp}
-    picture.info.update({key: value for key, value in kept.items() if value})
-    return picture
-
-
-def write_picture(picture: "pil.Image", target: str | os.PathLike[str] | BinaryIO, format: str | None) -> None:
-    """Write a Pillow image with its metadata; see `Image.save`."""
-    format = _format_of(target) if format is None else _known_format(format)
-    if format == "JPEG" and picture.mode in ("LA", "RGBA"):
-        raise MediaError("JPEG has no transparency: save as PNG or WebP, or put the picture on a background first")
-    whole = io.BytesIO()
-    try:
-        picture.save(whole, format=format, **_WRITE_OPTIONS[format], **_metadata_options(picture, format))
-    except (OSError, ValueError) as error:
-        raise MediaError(f"the picture cannot be written as {format}: {error}") from error
-    if isinstance(target, str | os.PathLike):
-        _write_file(Path(target), whole.getbuffer())
-    else:
-        target.write(whole.getbuffer())
-
-
-def _format_of(target: str | os.PathLike[str] | BinaryIO) -> str:
-    suffix = Path(target).suffix.lower() if isinstance(target, str | os.PathLike) else ""
-    if suffix not in _WRITE_FORMATS:
-        raise MediaError(f"{target} ends in no suffix of a picture that can be written: {_suffixes()}")
-    return _WRITE_FORMATS[suffix]
-
-
-def _known_format(format: str) -> str:
-    if format.upper() not in _WRITE_OPTIONS:
-        raise MediaError(f"pictures cannot be written as {format!r}: {', '.join(_WRITE_OPTIONS)}")
-    return format.upper()
-
-
-def _suffixes() -> str:
-    return ", ".join(suffix for suffix in _WRITE_FORMATS if suffix)
-
-
-def _metadata_options(picture: "pil.Image", format: str) -> dict[str, Any]:
-    """Give metadata to Pillow in the way that its writer of this format wants it."""
-    info = picture.info
-    options: dict[str, Any] = {key: info[key] for key in ("icc_profile", "exif", "xmp") if key in info}
-    if format == "PNG" and "xmp" in options:
-        from PIL.PngImagePlugin import PngInfo
-
-        chunks = PngInfo()
-        # iTXt: keyword, no compression, no language, no translated keyword, then the packet as it is
-        chunks.add(b"iTXt", b"XML:com.adobe.xmp\0\0\0\0\0" + options.pop("xmp"))
-        options["pnginfo"] = chunks
-    return options
-
-
-def _write_file(path: Path, data: memoryview) -> None:
-    """Write a file that is whole or not there: under another name first, which is then changed."""
-    if path.exists() and not path.is_file():  # a device or a pipe: there is nothing to rename
-        path.write_bytes(data)
-        return
-    path = Path(os.path.realpath(path))  # a link stays a link
-    unfinished = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
-    try:
-        unfinished.write_bytes(data)
-        unfinished.replace(path)
-    except BaseException:
-        with suppress(FileNotFoundError):
-            unfinished.unlink()
-        raise

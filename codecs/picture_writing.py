@@ -1,0 +1,80 @@
+"""Pictures into files, by Pillow, with their metadata; what a format cannot hold is refused or said."""
+
+import io
+import os
+import secrets
+import warnings
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, BinaryIO
+
+from rarefy.codecs.orientation import Pixels
+from rarefy.codecs.picture_kinds import SUFFIXES, Writer, writer_of
+from rarefy.codecs.picture_metadata import EXIF_PREFIX, Metadata, metadata_options
+from rarefy.errors import MediaError, RarefyWarning
+
+if TYPE_CHECKING:
+    from PIL import Image as pil
+
+_NAMES = {"icc_profile": "icc", "exif": "exif", "xmp": "xmp"}  # Pillow's -> ours
+_SAID = {"icc": "colour profile", "exif": "EXIF", "xmp": "XMP"}
+
+
+def to_pil(samples: Pixels, metadata: Metadata) -> "pil.Image":
+    """Make a Pillow image of samples uint8 [H, W, 1 to 4], with the metadata where Pillow keeps it."""
+    from PIL import Image as pil
+
+    picture = pil.fromarray(samples[:, :, 0] if samples.shape[2] == 1 else samples)
+    exif = EXIF_PREFIX + metadata.exif if metadata.exif else None
+    kept = {"icc_profile": metadata.icc, "exif": exif, "xmp": metadata.xmp}
+    picture.info.update({key: value for key, value in kept.items() if value})
+    return picture
+
+
+def write_picture(picture: "pil.Image", target: str | os.PathLike[str] | BinaryIO, format: str | None) -> None:
+    """Write a Pillow image with its metadata; see `Image.save`."""
+    format = _format_of(target) if format is None else format.upper()
+    writer = writer_of(format)
+    if picture.mode not in writer.modes:
+        raise MediaError(f"{format} has no transparency: save as PNG or WebP, or put the picture on a background first")
+    _warn_of_losses(picture, writer, format)
+    whole = io.BytesIO()
+    try:
+        picture.save(whole, format=format, **writer.options, **metadata_options(picture, format))
+    except (OSError, ValueError, RuntimeError) as error:  # Pillow's writers of formats differ in what they raise
+        raise MediaError(f"the picture cannot be written as {format}: {error}") from error
+    if isinstance(target, str | os.PathLike):
+        _write_file(Path(target), whole.getbuffer())
+    else:
+        target.write(whole.getbuffer())
+
+
+def _format_of(target: str | os.PathLike[str] | BinaryIO) -> str:
+    suffix = Path(target).suffix.lower() if isinstance(target, str | os.PathLike) else ""
+    if not suffix:
+        return "PNG"
+    if suffix not in SUFFIXES:
+        raise MediaError(f"{target} ends in no suffix of a picture that can be written: {', '.join(SUFFIXES)}")
+    return SUFFIXES[suffix]
+
+
+def _warn_of_losses(picture: "pil.Image", writer: Writer, format: str) -> None:
+    lost = [_SAID[ours] for key, ours in _NAMES.items() if key in picture.info and ours not in writer.holds]
+    if lost:
+        warnings.warn(f"{format} holds no metadata: {', '.join(lost)} left out", RarefyWarning, stacklevel=4)
+
+
+def _write_file(path: Path, data: memoryview) -> None:
+    """Write a file that is whole or not there: under another name first, which is then changed."""
+    if path.exists() and not path.is_file():  # a device or a pipe: there is nothing to rename
+        path.write_bytes(data)
+        return
+    path = Path(os.path.realpath(path))  # a link stays a link
+    unfinished = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
+    try:
+        unfinished.write_bytes(data)
+        unfinished.replace(path)
+    except BaseException:
+        with suppress(FileNotFoundError):
+            unfinished.unlink()
+        raise
