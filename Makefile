@@ -13,12 +13,13 @@ pip := $(venv)/bin/python -m pip --disable-pip-version-check install --quiet -c 
 build_inputs := pyproject.toml constraints.txt $(wildcard kernels/*.cpp kernels/*.h kernels/CMakeLists.txt)
 typed_packages := $(foreach name,codecs entropy kernels data tools,$(if $(wildcard $(name)/__init__.py),-p rarefy.$(name)))
 
-.PHONY: help demo test test-all lint format types wheel clean
+.PHONY: help demo test test-all lint format types pages wheel clean
 
 help:
 	@echo "make demo [PICTURE=path]  encode a picture, compare it with JPEG, WebP and AVIF; results in demo/"
 	@echo "make test | test-all      the test suite without | with its slow parts"
 	@echo "make lint | types         ruff | mypy"
+	@echo "make pages                write man page, completions and reference anew from parsers and docstrings"
 	@echo "make wheel                build a wheel in dist/ and try it in an empty environment"
 	@echo "make clean                remove .venv, build/, dist/ and demo/"
 
@@ -43,6 +44,10 @@ format: $(venv)/all.stamp
 types: $(venv)/all.stamp
 	mkdir -p build/types && ln -sfn "$(CURDIR)" build/types/rarefy
 	cd build/types && "$(CURDIR)/$(venv)/bin/mypy" --config-file "$(CURDIR)/pyproject.toml" $(typed_packages)
+
+# What programs write and git keeps; a test fails while these are not current.
+pages: $(venv)/all.stamp
+	$(venv)/bin/python -m rarefy.tools.pages
 
 wheel: $(venv)/base.stamp
 	rm -rf dist
