@@ -1,9 +1,14 @@
 """Argument parsing: errors as one sentence with a hint and exit code 2, and the types that verbs share."""
 
 import argparse
+import math
+import re
+from decimal import Decimal
 from typing import NoReturn
 
 from rarefy.tools.terminal import USAGE, Terminal
+
+UNITS = {"": 1, "k": 1000, "m": 1000**2, "g": 1000**3}
 
 
 class Parser(argparse.ArgumentParser):
@@ -39,3 +44,34 @@ def size(text: str) -> tuple[int, int]:
     if not cross:
         raise argparse.ArgumentTypeError(f"{text!r} is not a size such as 768x512")
     return positive(width), positive(height)
+
+
+def positive_number(text: str) -> float:
+    """Read a finite number above zero."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = 0.0
+    if not 0 < value < math.inf:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number above 0")
+    return value
+
+
+def size_bytes(text: str) -> int:
+    """Read a size of a file: bytes, or `50k`, `50kB`, `1.5M` with the units of a thousand and a million bytes."""
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*(?:([kKmMgG])?B?)?", text)
+    value = int(Decimal(match[1]) * UNITS[(match[2] or "").lower()]) if match else 0
+    if value == 0:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a size such as 50k, 1.5M or 20000")
+    return value
+
+
+def region(text: str) -> tuple[int, int, int, int]:
+    """Read `X,Y,WIDTH,HEIGHT` in pixels; X and Y count from the upper left corner."""
+    parts = text.split(",")
+    if len(parts) != 4 or not all(part.isascii() and part.isdigit() for part in parts):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a region such as 1024,512,256,256 (X,Y,WIDTH,HEIGHT)")
+    x, y, width, height = map(int, parts)
+    if width == 0 or height == 0:
+        raise argparse.ArgumentTypeError(f"{text!r} is a region without pixels")
+    return x, y, width, height

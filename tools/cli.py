@@ -8,26 +8,26 @@ Exit codes: 0 done, 1 failed, 2 wrong usage, 3 damaged or unsupported input; a b
 import os
 import signal
 import sys
-from argparse import REMAINDER, ArgumentParser
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from importlib import import_module
 from types import FrameType
 
-from rarefy import __version__
-from rarefy.tools.arguments import Parser, positive, quality
+from rarefy.tools.commands.parser import PASSED_ON, SUMMARY, build_parser
 from rarefy.tools.terminal import FAILED, Terminal
 
-SUMMARY = "Learned codecs: small files that decode to the same symbols everywhere."
-# Verbs with a parser of their own: verb -> (module with main(argv) -> int, help)
-PASSED_ON = {
-    "train": ("rarefy.tools.train", "train a codec from a recipe"),
-    "weights": ("rarefy.tools.weights", "export, check and describe weights"),
-    "bench": ("rarefy.tools.bench", "measure rate, fidelity and speed against other codecs"),
-}
+__all__ = ["PASSED_ON", "SUMMARY", "build_parser", "main"]
+
+# What a shell, a batch system or a terminal that goes away ends programs with; SIGINT is Python's own KeyboardInterrupt
+ENDINGS = {getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)}
 
 
 class Terminated(BaseException):
-    """SIGTERM, as an exception, so that half-made files are removed on the way out."""
+    """A signal that ends programs, as an exception, so that half-made files are removed on the way out."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(number)
+        self.number = signal.Signals(number)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -38,19 +38,17 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     arguments = list(sys.argv[1:] if argv is None else argv)
     terminal = Terminal()
-    previous = signal.signal(signal.SIGTERM, _terminate)
     try:
-        code = _run(arguments, terminal)
-        sys.stdout.flush()
-        return code
+        with _endings_raised():
+            return _flush(_run(arguments, terminal), terminal)
     except BrokenPipeError:
-        return _broken_pipe(terminal)
+        _abandon_stdout()
+        terminal.error("whoever read the output has closed it (broken pipe)")
+        return FAILED
     except KeyboardInterrupt:
         return _die_of(signal.SIGINT, "interrupted", terminal)
-    except Terminated:
-        return _die_of(signal.SIGTERM, "terminated", terminal)
-    finally:
-        signal.signal(signal.SIGTERM, previous)
+    except Terminated as ending:
+        return _die_of(ending.number, "terminated", terminal)
 
 
 def _run(arguments: list[str], terminal: Terminal) -> int:
@@ -68,15 +66,38 @@ def _run(arguments: list[str], terminal: Terminal) -> int:
         return terminal.failure(error)
 
 
-def _terminate(number: int, frame: FrameType | None) -> None:
-    raise Terminated
+def _flush(code: int, terminal: Terminal) -> int:
+    """Bring what is left in stdout's buffer out, and fail where that fails: on a full disk, the data is not there."""
+    try:
+        sys.stdout.flush()
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        _abandon_stdout()
+        return code or terminal.failure(error, "standard output")
+    return code
 
 
-def _broken_pipe(terminal: Terminal) -> int:
+def _abandon_stdout() -> None:
     # Python flushes stdout once more at its exit and would complain again: give it a place where that works.
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    terminal.error("whoever read the output has closed it (broken pipe)")
-    return FAILED
+
+
+@contextmanager
+def _endings_raised() -> Iterator[None]:
+    """Raise `Terminated` at signals that end programs, but for those that are ignored, as `nohup` does."""
+    changed = {number: signal.getsignal(number) for number in ENDINGS if signal.getsignal(number) != signal.SIG_IGN}
+    for number in changed:
+        signal.signal(number, _terminate)
+    try:
+        yield
+    finally:
+        for number, handler in changed.items():
+            signal.signal(number, handler)
+
+
+def _terminate(number: int, frame: FrameType | None) -> None:
+    raise Terminated(number)
 
 
 def _die_of(number: signal.Signals, word: str, terminal: Terminal) -> int:
@@ -85,90 +106,6 @@ def _die_of(number: signal.Signals, word: str, terminal: Terminal) -> int:
     signal.signal(number, signal.SIG_DFL)
     os.kill(os.getpid(), number)
     return FAILED
-
-
-def build_parser() -> ArgumentParser:
-    """Return the parser of every verb."""
-    parser = Parser(prog="rarefy", description=SUMMARY, epilog="rarefy VERB --help tells more about a verb.")
-    parser.add_argument("--version", action="version", version=f"rarefy {__version__}")
-    verbs = parser.add_subparsers(dest="verb", metavar="VERB", required=True)
-    _add_encode(
-        verbs.add_parser("encode", help="turn pictures into small files", description="Turn pictures into .rfy files.")
-    )
-    _add_decode(verbs.add_parser("decode", help="turn them back", description="Turn .rfy files into pictures."))
-    _add_info(
-        verbs.add_parser(
-            "info", help="tell what a file is", description="Tell what files are, without torch or weights."
-        )
-    )
-    _add_verify(
-        verbs.add_parser("verify", help="check files", description="Check every checksum and every symbol of files.")
-    )
-    _add_codecs(verbs.add_parser("codecs", help="list the codecs", description="List the codecs that are installed."))
-    for verb, (_, summary) in PASSED_ON.items():
-        verbs.add_parser(verb, help=summary, add_help=False).add_argument("rest", nargs=REMAINDER)
-    return parser
-
-
-def _add_encode(parser: ArgumentParser) -> None:
-    _add_inputs(parser, "picture, or - for standard input")
-    _add_output(parser)
-    parser.add_argument(
-        "--codec", default="image", metavar="NAME", help="which codec (default: image; see rarefy codecs)"
-    )
-    parser.add_argument(
-        "--quality", type=quality, default=50.0, metavar="Q", help="0 (smallest) to 100 (best), default 50"
-    )
-    parser.add_argument("--verify", action="store_true", help="decode and compare before a file counts as done")
-    _add_machine(parser)
-    _add_words(parser)
-
-
-def _add_decode(parser: ArgumentParser) -> None:
-    _add_inputs(parser, ".rfy file, or - for standard input")
-    _add_output(parser)
-    _add_machine(parser)
-    _add_words(parser)
-
-
-def _add_info(parser: ArgumentParser) -> None:
-    _add_inputs(parser, ".rfy file, or - for standard input")
-    _add_words(parser)
-
-
-def _add_verify(parser: ArgumentParser) -> None:
-    _add_inputs(parser, ".rfy file, folder of such files, or - for standard input")
-    _add_machine(parser)
-    _add_words(parser)
-
-
-def _add_codecs(parser: ArgumentParser) -> None:
-    _add_words(parser)
-
-
-def _add_inputs(parser: ArgumentParser, what: str) -> None:
-    parser.add_argument("inputs", nargs="+", metavar="INPUT", help=what)
-
-
-def _add_output(parser: ArgumentParser) -> None:
-    parser.add_argument(
-        "-o", dest="output", metavar="OUT", help="output file, folder, or - (default: next to the input)"
-    )
-    parser.add_argument("-f", dest="overwrite", action="store_true", help="overwrite files that exist")
-    parser.add_argument(
-        "-r", dest="recursive", action="store_true", help="take the files in folders; -o mirrors their tree"
-    )
-
-
-def _add_machine(parser: ArgumentParser) -> None:
-    parser.add_argument("--threads", type=positive, metavar="N", help="CPU threads (default: all cores)")
-    parser.add_argument("--device", default="cpu", metavar="NAME", help="cpu (default) or cuda")
-
-
-def _add_words(parser: ArgumentParser) -> None:
-    parser.add_argument("--json", action="store_true", help="one JSON object per line on stdout")
-    parser.add_argument("-q", dest="quiet", action="store_true", help="say nothing but errors")
-    parser.add_argument("-v", dest="verbose", action="store_true", help="say more, with tracebacks of errors")
 
 
 if __name__ == "__main__":

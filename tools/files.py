@@ -1,9 +1,7 @@
-"""Which input goes to which output, and outputs that appear whole or not at all.
-
-Everything that can be refused from the names alone is refused before any work starts.
-"""
+"""Bytes in and out: outputs appear whole or not at all, with the permissions that `cp` would give them."""
 
 import os
+import stat
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -11,6 +9,8 @@ from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
 from rarefy.tools.terminal import STANDARD_STREAM, USAGE, Refusal, name_of
+
+USUAL_MODE = 0o666  # less the umask, which `os.open` takes off
 
 
 class Job(NamedTuple):
@@ -20,85 +20,14 @@ class Job(NamedTuple):
     target: str
 
 
-class Found(NamedTuple):
-    """One input, its name inside an output folder, and whether it was found in a folder."""
-
-    source: str
-    relative: Path
-    is_member: bool
-
-
-def find(inputs: Sequence[str], suffixes: frozenset[str], is_recursive: bool) -> list[Found]:
-    """Return the inputs, with folders replaced by their files of the given suffixes, sorted.
-
-    Raises:
-        Refusal: a folder was named and `is_recursive` is false, or a folder holds no such file.
-    """
-    found: list[Found] = []
-    for name in inputs:
-        if name == STANDARD_STREAM:
-            found.append(Found(name, Path("stdin"), False))
-        elif not Path(name).is_dir():
-            found.append(Found(name, Path(Path(name).name), False))
-        elif is_recursive:
-            found += _members(Path(name), suffixes)
-        else:
-            raise Refusal(f"{name}: is a folder", "add -r to take the files in it", USAGE)
-    return found
-
-
-def _members(folder: Path, suffixes: frozenset[str]) -> list[Found]:
-    paths = sorted(path for path in folder.rglob("*") if path.suffix.lower() in suffixes and path.is_file())
-    if not paths:
-        raise Refusal(f"{folder}: holds no file that ends in {', '.join(sorted(suffixes))}")
-    return [Found(str(path), path.relative_to(folder), True) for path in paths]
-
-
-def plan(found: Sequence[Found], output: str | None, suffix: str) -> list[Job]:
-    """Join every input with its output and refuse what could not end well.
-
-    Without `output`, a file's output lies next to it with `suffix`, and standard input goes to standard output. One
-    input may go to a file of any name; several, and those found in folders, go to a folder that mirrors their tree.
-
-    Raises:
-        Refusal: two inputs would write one output, or an output is one of the inputs.
-    """
-    jobs = [Job(item.source, _target(item, output, suffix)) for item in found]
-    if output is not None and output != STANDARD_STREAM and not _is_special(Path(output)):
-        is_folder = output.endswith(os.sep) or Path(output).is_dir()
-        if not is_folder and len(found) == 1 and not found[0].is_member:
-            jobs = [Job(found[0].source, output)]
-        elif Path(output).is_file():
-            raise Refusal(f"{output}: is a file, and the inputs need a folder", "name a folder with -o", USAGE)
-    _refuse_collisions(jobs)
-    return jobs
-
-
-def _target(item: Found, output: str | None, suffix: str) -> str:
-    """Return the output of an input, with `output` read as a folder unless it is a stream or a device."""
-    if output is None:
-        return STANDARD_STREAM if item.source == STANDARD_STREAM else str(Path(item.source).with_suffix(suffix))
-    if output == STANDARD_STREAM or _is_special(Path(output)):
-        return output
-    return str(Path(output) / item.relative.with_suffix(suffix))
-
-
-def _refuse_collisions(jobs: Sequence[Job]) -> None:
-    inputs = {Path(job.source).resolve() for job in jobs if job.source != STANDARD_STREAM}
-    writers: dict[str | Path, str] = {}
-    for job in jobs:
-        path = job.target if job.target == STANDARD_STREAM else Path(job.target).resolve()
-        if path in inputs:
-            raise Refusal(f"{job.target}: is an input, and would be overwritten", "name another output with -o", USAGE)
-        if path in writers and not (isinstance(path, Path) and _is_special(path)):
-            both = f"{writers[path]} and {job.source}"
-            raise Refusal(f"{both} would both be written to {name_of(job.target)}", "name a folder with -o", USAGE)
-        writers[path] = job.source
-
-
-def _is_special(path: Path) -> bool:
+def is_special(path: Path) -> bool:
     """Tell devices and pipes, which are written to and never replaced."""
     return path.exists() and not path.is_file() and not path.is_dir()
+
+
+def is_stream(target: str) -> bool:
+    """Tell the standard stream, devices and pipes: writing there may wait for a reader."""
+    return target == STANDARD_STREAM or is_special(Path(target))
 
 
 def check_target(job: Job, overwrite: bool) -> None:
@@ -107,6 +36,8 @@ def check_target(job: Job, overwrite: bool) -> None:
     Raises:
         Refusal: with the way out as its hint.
     """
+    if job.target != STANDARD_STREAM and Path(job.target).is_dir():
+        raise Refusal(f"{job.target}: is a folder", "name another output with -o", USAGE)
     if overwrite:
         return
     if job.target == STANDARD_STREAM:
@@ -121,28 +52,50 @@ def read_bytes(source: str) -> bytes:
     return sys.stdin.buffer.read() if source == STANDARD_STREAM else Path(source).read_bytes()
 
 
-def write_bytes(target: str, data: bytes) -> None:
-    """Write all bytes to a file, which appears whole or not at all, or to standard output."""
-    if target == STANDARD_STREAM:
-        sys.stdout.buffer.write(data)
-        sys.stdout.buffer.flush()
-        return
-    with whole_file(Path(target)) as file:
-        file.write(data)
+def write_bytes(target: str, data: bytes, source: str = STANDARD_STREAM) -> None:
+    """Write all bytes to a file, which appears whole or not at all, or to standard output.
+
+    source: the file that a new output takes its permissions from. Raises OSError that names the target.
+    """
+    try:
+        if target == STANDARD_STREAM:
+            sys.stdout.buffer.write(data)
+            sys.stdout.buffer.flush()
+        else:
+            with whole_file(Path(target), _mode_of(source)) as file:
+                file.write(data)
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        error.filename = name_of(target)  # not that of the unfinished file
+        raise
+
+
+def _mode_of(source: str) -> int:
+    """Return the permissions of an input, so that what was private stays private."""
+    if source == STANDARD_STREAM or not Path(source).is_file():
+        return USUAL_MODE
+    return stat.S_IMODE(Path(source).stat().st_mode) & 0o777
 
 
 @contextmanager
-def whole_file(target: Path) -> Iterator[BinaryIO]:
-    """Open a temporary file that takes the target's name when the block ends well and vanishes when it does not."""
-    if _is_special(target):
+def whole_file(target: Path, mode: int = USUAL_MODE) -> Iterator[BinaryIO]:
+    """Open a temporary file that takes the target's name when the block ends well and vanishes when it does not.
+
+    A target that exists keeps its permissions; a new one gets `mode` less the umask.
+    """
+    if is_special(target):
         with target.open("wb") as device:
             yield device
         return
     target = target.resolve()  # a symbolic link stays one; the file that it names is replaced
     target.parent.mkdir(parents=True, exist_ok=True)
     temporary = target.with_name(f".{target.name[:200]}.{os.getpid()}.part")
+    handle = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0), mode)
     try:
-        with temporary.open("xb") as file:
+        with os.fdopen(handle, "wb") as file:
+            if target.is_file():
+                temporary.chmod(stat.S_IMODE(target.stat().st_mode))
             yield file
         os.replace(temporary, target)
     except BaseException:

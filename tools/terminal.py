@@ -5,11 +5,14 @@ Data never goes through here: stdout belongs to it.
 
 import sys
 import traceback
+from time import perf_counter
 
 from rarefy.errors import FormatError, LimitError, MediaError, OptionError, RarefyError, UnsupportedError
 
 DONE, FAILED, USAGE, DAMAGED = 0, 1, 2, 3
 STANDARD_STREAM = "-"
+PATIENCE = 2.0  # seconds after which people like to know how long it will take
+ERASE_LINE = "\r\x1b[K"
 
 
 class Refusal(RarefyError):
@@ -27,22 +30,29 @@ class Terminal:
     def __init__(self, quiet: bool = False, verbose: bool = False) -> None:
         self.quiet = quiet
         self.verbose = verbose
+        self._begin = perf_counter()
+        self._has_status = False
 
     def say(self, line: str) -> None:
         """Write a line, unless quiet."""
         if not self.quiet:
-            _print(line)
+            self._print(line)
 
     def detail(self, line: str) -> None:
         """Write a line that only `-v` asks for."""
         if self.verbose:
-            _print(line)
+            self._print(line)
+
+    def warning(self, message: str) -> None:
+        """Write `rarefy: warning: …`, unless quiet: the work is done, and not quite as one might think."""
+        if not self.quiet:
+            self._print(f"rarefy: warning: {message}")
 
     def error(self, message: str, hint: str = "") -> None:
         """Write `rarefy: error: …` and, where there is one, `rarefy: hint: …`."""
-        _print(f"rarefy: error: {message}")
+        self._print(f"rarefy: error: {message}")
         if hint:
-            _print(f"rarefy: hint: {hint}")
+            self._print(f"rarefy: hint: {hint}")
 
     def failure(self, error: BaseException, name: str = "") -> int:
         """Report an exception that ended the work on `name`; return the exit code that it means."""
@@ -51,9 +61,18 @@ class Terminal:
         self.error(describe(error, name), hint_for(error))
         return exit_code(error)
 
+    def progress(self, done: int, total: int) -> None:
+        """Show on a terminal how far a batch is, in a line that the next one replaces."""
+        seconds = perf_counter() - self._begin
+        if self.quiet or seconds < PATIENCE or not 0 < done < total or not sys.stderr.isatty():
+            return
+        left = readable_duration(seconds / done * (total - done))
+        print(f"{done} of {total}, {done / seconds:.1f} files/s, {left} left", end="", file=sys.stderr, flush=True)
+        self._has_status = True
 
-def _print(line: str) -> None:
-    print(printable(line), file=sys.stderr, flush=True)
+    def _print(self, line: str) -> None:
+        erase, self._has_status = ERASE_LINE if self._has_status else "", False
+        print(erase + printable(line), file=sys.stderr, flush=True)
 
 
 def printable(text: str) -> str:
@@ -110,3 +129,13 @@ def readable_size(size_bytes: int) -> str:
     while size >= 999.95 and len(units) > 1:
         size, units = size / 1000, units[1:]
     return f"{size:.1f} {units[0]}"
+
+
+def readable_duration(seconds: float) -> str:
+    """Return a duration such as `7 s`, `3 min 20 s` or `2 h 5 min`."""
+    minutes, rest = divmod(round(seconds), 60)
+    if minutes == 0:
+        return f"{rest} s"
+    if minutes < 60:
+        return f"{minutes} min {rest} s"
+    return f"{minutes // 60} h {minutes % 60} min"

@@ -1,15 +1,59 @@
 """`rarefy decode`: .rfy files to pictures, in the format that the output's name asks for."""
 
 from argparse import Namespace
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
 from io import BytesIO
 from pathlib import Path
-from time import perf_counter
+from typing import TYPE_CHECKING
 
-from rarefy.tools.commands.output import failure_of, print_json
-from rarefy.tools.files import Job, check_target, each, find, plan, read_bytes, write_bytes
-from rarefy.tools.terminal import STANDARD_STREAM, USAGE, Refusal, Terminal, name_of, readable_size
+from rarefy.codecs.header import Header
+from rarefy.codecs.layout import read_head
+from rarefy.codecs.limits import Limits
+from rarefy.tools.commands.batch import Batch, Stages
+from rarefy.tools.commands.existing import check_picture, without_done
+from rarefy.tools.commands.inputs import find, plan
+from rarefy.tools.commands.output import Report
+from rarefy.tools.files import Job, check_target, read_bytes, write_bytes
+from rarefy.tools.terminal import STANDARD_STREAM, USAGE, Refusal, Terminal
+
+if TYPE_CHECKING:
+    from rarefy.codecs.media import Image
 
 FILES = frozenset({".rfy"})
+
+
+@dataclass(frozen=True)
+class Stored:
+    """The bytes of a file and its header."""
+
+    data: bytes
+    header: Header
+
+    @property
+    def shape(self) -> tuple[object, ...]:
+        """What files that are decoded together have in common."""
+        header = self.header
+        return header.codec, header.weights, header.height, header.width, header.channels
+
+    @property
+    def pixels(self) -> int:
+        """Of the picture."""
+        return self.header.width * self.header.height
+
+    @property
+    def size_bytes(self) -> int:
+        """Of the file in memory."""
+        return len(self.data)
+
+
+@dataclass(frozen=True)
+class Decoded:
+    """A picture and the size of the file that it came from."""
+
+    image: "Image"
+    source_bytes: int
 
 
 def run(options: Namespace, terminal: Terminal) -> int:
@@ -17,7 +61,26 @@ def run(options: Namespace, terminal: Terminal) -> int:
     jobs = plan(find(options.inputs, FILES, options.recursive), options.output, ".png")
     if options.json and any(job.target == STANDARD_STREAM for job in jobs):
         raise Refusal("--json and the picture both want standard output", "name a file with -o", USAGE)
-    return each(jobs, lambda job: _decode(job, options, terminal), failure_of(terminal, options.json))
+    report = Report(terminal, options.json, len(jobs))
+    worst = 0
+    if options.skip_existing:
+        jobs, worst = without_done(jobs, check_picture, report.skip, report.fail)
+    stages = Stages(
+        load=partial(_load, options=options),
+        code=partial(_decode, options=options),
+        finish=_write,
+        report=partial(_report, report),
+        fail=report.fail,
+    )
+    worst = max(worst, Batch(jobs, stages).run())
+    report.sum_up()
+    return worst
+
+
+def read_stored(source: str) -> Stored:
+    """Read a file; raises FormatError and its kinds for what has no whole header."""
+    data = read_bytes(source)
+    return Stored(data, read_head(memoryview(data), Limits()).header)
 
 
 def picture_format(target: str) -> str:
@@ -28,29 +91,48 @@ def picture_format(target: str) -> str:
     return name if name in Image.SAVE else "PNG"
 
 
-def _decode(job: Job, options: Namespace, terminal: Terminal) -> None:
-    from rarefy.codecs import api  # torch: not before the names are known to be good
+def _load(job: Job, options: Namespace) -> Stored:
+    check_target(job, options.overwrite or options.skip_existing)
+    return read_stored(job.source)
 
-    check_target(job, options.overwrite)
-    begin = perf_counter()
-    data = read_bytes(job.source)
-    image = api.decode(data, threads=options.threads, device=options.device)
-    milliseconds = 1000 * (perf_counter() - begin)
+
+def _decode(files: Sequence[Stored], options: Namespace) -> list[Decoded]:
+    images = [_part(file.data, options) for file in files] if _is_part(options) else _whole(files, options)
+    return [Decoded(image, len(file.data)) for image, file in zip(images, files, strict=True)]
+
+
+def _is_part(options: Namespace) -> bool:
+    return options.region is not None or options.preview is not None
+
+
+def _whole(files: Sequence[Stored], options: Namespace) -> list["Image"]:
+    from rarefy.codecs import api  # torch: not before it is needed
+
+    datas: list[api.Data] = [file.data for file in files]
+    if options.allow_damaged:
+        return api.decode(datas, threads=options.threads, device=options.device, allow_damaged=True)
+    return api.decode(datas, threads=options.threads, device=options.device)
+
+
+def _part(data: bytes, options: Namespace) -> "Image":
+    from rarefy.codecs import api  # torch: not before it is needed
+
+    with api.open(data, device=options.device) as file:
+        return file.preview(options.preview) if options.region is None else file.region(*options.region)
+
+
+def _write(job: Job, decoded: Decoded) -> tuple[Decoded, int]:
+    """Save a picture; returns its size in bytes too."""
     picture = BytesIO()
-    image.save(picture, format=picture_format(job.target))
-    write_bytes(job.target, picture.getvalue())
-    sizes = f"{readable_size(len(data))} -> {readable_size(picture.tell())}"
-    terminal.say(f"{job.source}  {sizes} ({image.width}x{image.height}) {milliseconds:.0f} ms")
-    terminal.detail(f"  written to {name_of(job.target)}")
-    if options.json:
-        print_json(
-            {
-                "source": job.source,
-                "target": job.target,
-                "width": image.width,
-                "height": image.height,
-                "source_bytes": len(data),
-                "size_bytes": picture.tell(),
-                "milliseconds": milliseconds,
-            }
-        )
+    decoded.image.save(picture, format=picture_format(job.target))
+    write_bytes(job.target, picture.getvalue(), job.source)
+    return decoded, picture.tell()
+
+
+def _report(report: Report, job: Job, result: tuple[Decoded, int], milliseconds: float) -> None:
+    decoded, size_bytes = result
+    image = decoded.image
+    report.warn(job, image.notes)
+    facts = {"width": image.width, "height": image.height, "milliseconds": milliseconds}
+    words = f"({image.width}x{image.height}) {milliseconds:.0f} ms"
+    report.finished(job, decoded.source_bytes, size_bytes, words, facts)

@@ -1,14 +1,21 @@
 """`rarefy encode`: pictures to .rfy files, one line each."""
 
 from argparse import Namespace
-from time import perf_counter
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
-from rarefy.codecs.registry import codecs
-from rarefy.errors import OptionError, RarefyError
-from rarefy.tools.commands.output import failure_of, print_json
-from rarefy.tools.files import Job, check_target, each, find, plan, read_bytes, write_bytes
-from rarefy.tools.terminal import STANDARD_STREAM, USAGE, Refusal, Terminal, name_of, readable_size
+from rarefy.codecs.container import read_info
+from rarefy.codecs.registry import find as find_codec
+from rarefy.errors import RarefyError
+from rarefy.tools.commands.batch import Batch, Stages
+from rarefy.tools.commands.existing import check_rarefy_file, without_done
+from rarefy.tools.commands.inputs import find, plan
+from rarefy.tools.commands.output import Report
+from rarefy.tools.commands.rate import target_of
+from rarefy.tools.files import Job, check_target, read_bytes, write_bytes
+from rarefy.tools.terminal import STANDARD_STREAM, USAGE, Refusal, Terminal
 
 if TYPE_CHECKING:
     from rarefy.codecs.media import Image
@@ -16,60 +23,110 @@ if TYPE_CHECKING:
 PICTURES = frozenset({".png", ".jpg", ".jpeg", ".webp"})
 
 
+@dataclass(frozen=True)
+class Original:
+    """A picture and the size of the file that it came from."""
+
+    image: "Image"
+    source_bytes: int
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """What pictures that are encoded together have in common."""
+        return self.image.height, self.image.width, self.image.channels
+
+    @property
+    def pixels(self) -> int:
+        """Width times height."""
+        return self.image.width * self.image.height
+
+    @property
+    def size_bytes(self) -> int:
+        """Of the pixels in memory."""
+        return self.image.pixels.nbytes
+
+
+@dataclass(frozen=True)
+class Encoded:
+    """An original and the bytes of its file."""
+
+    original: Original
+    data: bytes
+
+
 def run(options: Namespace, terminal: Terminal) -> int:
     """Encode every input and return the worst exit code."""
+    find_codec(options.codec)
     jobs = plan(find(options.inputs, PICTURES, options.recursive), options.output, ".rfy")
-    if options.codec not in codecs():
-        raise OptionError(f"there is no codec {options.codec!r}; those installed are {', '.join(sorted(codecs()))}")
     if options.json and any(job.target == STANDARD_STREAM for job in jobs):
         raise Refusal("--json and the encoded bytes both want standard output", "name a file with -o", USAGE)
-    return each(jobs, lambda job: _encode(job, options, terminal), failure_of(terminal, options.json))
-
-
-def _encode(job: Job, options: Namespace, terminal: Terminal) -> None:
-    from rarefy.codecs import api, media  # torch: not before the names are known to be good
-
-    check_target(job, options.overwrite)
-    begin = perf_counter()
-    original = read_bytes(job.source)
-    image = media.as_image(original)
-    data = api.encode(
-        image, codec=options.codec, quality=options.quality, threads=options.threads, device=options.device
+    report = Report(terminal, options.json, len(jobs))
+    worst = 0
+    if options.skip_existing:
+        jobs, worst = without_done(jobs, check_rarefy_file, report.skip, report.fail)
+    stages = Stages(
+        load=partial(_load, options=options),
+        code=partial(_encode, options=options),
+        finish=_write,
+        report=partial(_report, report, options),
+        fail=report.fail,
     )
-    milliseconds = 1000 * (perf_counter() - begin)
+    worst = max(worst, Batch(jobs, stages).run())
+    report.sum_up()
+    return worst
+
+
+def _load(job: Job, options: Namespace) -> Original:
+    from rarefy.codecs import media  # numpy: not before the names are known to be good
+
+    check_target(job, options.overwrite or options.skip_existing)
+    data = read_bytes(job.source)
+    image = media.as_image(data)
+    return Original(replace(image, exif=None, xmp=None) if options.strip else image, len(data))
+
+
+def _encode(originals: Sequence[Original], options: Namespace) -> list[Encoded]:
+    from rarefy.codecs import api  # torch: not before it is needed
+
+    rate: dict[str, Any] = target_of(options) or {"quality": options.quality}
+    images = [original.image for original in originals]
+    datas = api.encode(images, codec=options.codec, threads=options.threads, device=options.device, **rate)
     if options.verify:
-        _compare(image, data, options)
-    write_bytes(job.target, data)
-    bits_per_pixel = 8 * len(data) / (image.width * image.height)
-    sizes = f"{readable_size(len(original))} -> {readable_size(len(data))}"
-    checked = ", verified" if options.verify else ""
-    terminal.say(f"{job.source}  {sizes} ({bits_per_pixel:.2f} bpp) {milliseconds:.0f} ms{checked}")
-    terminal.detail(f"  written to {name_of(job.target)}")
-    if options.json:
-        print_json(
-            {
-                "source": job.source,
-                "target": job.target,
-                "codec": options.codec,
-                "quality": options.quality,
-                "width": image.width,
-                "height": image.height,
-                "source_bytes": len(original),
-                "size_bytes": len(data),
-                "bits_per_pixel": bits_per_pixel,
-                "milliseconds": milliseconds,
-                "is_verified": options.verify,
-            }
-        )
+        compare(images, datas, options)
+    return [Encoded(original, data) for original, data in zip(originals, datas, strict=True)]
 
 
-def _compare(image: "Image", data: bytes, options: Namespace) -> None:
-    """Decode what was encoded: the decoder checks the symbols' checksums, the picture must have its shape back."""
+def compare(images: list["Image"], datas: list[bytes], options: Namespace) -> None:
+    """Decode what was encoded: the decoder checks the symbols' checksums, the pictures must have their shape back."""
     from rarefy.codecs import api
 
     try:
-        decoded = api.decode(data, threads=options.threads, device=options.device)
+        decoded = api.decode(list(datas), threads=options.threads, device=options.device)
     except RarefyError as error:
         raise RarefyError(f"what was encoded does not decode ({error}), nothing is written") from error
-    if decoded.pixels.shape != image.pixels.shape:
-        raise RarefyError(f"a picture of {image.pixels.shape} decodes to {decoded.pixels.shape}, nothing is written")
+    for image, again in zip(images, decoded, strict=True):
+        if again.pixels.shape != image.pixels.shape:
+            raise RarefyError(f"a picture of {image.pixels.shape} decodes to {again.pixels.shape}, nothing is written")
+
+
+def _write(job: Job, encoded: Encoded) -> Encoded:
+    write_bytes(job.target, encoded.data, job.source)
+    return encoded
+
+
+def _report(report: Report, options: Namespace, job: Job, encoded: Encoded, milliseconds: float) -> None:
+    original, info = encoded.original, read_info(encoded.data)
+    report.pixels += original.pixels
+    report.warn(job, original.image.notes)
+    checked = ", verified" if options.verify else ""
+    facts = {
+        "codec": options.codec,
+        "quality": info.quality,
+        "width": original.image.width,
+        "height": original.image.height,
+        "bits_per_pixel": info.bits_per_pixel,
+        "milliseconds": milliseconds,
+        "is_verified": options.verify,
+    }
+    words = f"({info.bits_per_pixel:.2f} bpp) {milliseconds:.0f} ms{checked}"
+    report.finished(job, original.source_bytes, len(encoded.data), words, facts)

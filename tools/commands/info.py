@@ -1,11 +1,11 @@
 """`rarefy info`: what files say about themselves, without torch and without weights."""
 
-import sys
 from argparse import Namespace
 
 from rarefy.codecs.container import Info, read_info
-from rarefy.tools.commands.output import failure_of, print_json
-from rarefy.tools.files import Job, each, find, read_bytes
+from rarefy.tools.commands.inputs import find
+from rarefy.tools.commands.output import failure_of, print_json, print_text
+from rarefy.tools.files import Job, each, read_bytes
 from rarefy.tools.terminal import STANDARD_STREAM, Terminal, printable, readable_size
 
 PREVIEW = "preview: a later release may ask for this one"
@@ -22,8 +22,7 @@ def _info(job: Job, options: Namespace) -> None:
     if options.json:
         print_json({"source": job.source, **info.to_dict()})
     else:
-        sys.stdout.write(describe(job.source, info))
-        sys.stdout.flush()
+        print_text(describe(job.source, info))
 
 
 def describe(name: str, info: Info) -> str:

@@ -3,8 +3,9 @@
 from argparse import Namespace
 from time import perf_counter
 
+from rarefy.tools.commands.inputs import find
 from rarefy.tools.commands.output import failure_of, print_json
-from rarefy.tools.files import Job, each, find, read_bytes
+from rarefy.tools.files import Job, each, read_bytes
 from rarefy.tools.terminal import Terminal, readable_size
 
 FILES = frozenset({".rfy"})
