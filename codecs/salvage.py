@@ -7,7 +7,7 @@ Only a fitting checksum makes bytes a unit: it covers header, place and content 
 """
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from rarefy.codecs.container import Unit
 from rarefy.codecs.fields import Cursor
@@ -17,7 +17,7 @@ from rarefy.codecs.limits import Limits
 from rarefy.errors import FormatError, RarefyError
 
 SEARCH_BYTES = 1 << 29  # that checksums may run over in vain while units are searched for: two seconds
-_CANDIDATE_BYTES = 1 << 11  # what looking at one position costs beyond its bytes, in bytes of checksum
+_CANDIDATE_BYTES = 1 << 13  # what looking at one position costs beyond its bytes, in bytes of checksum
 _NUMBERS = 4  # of units that are searched for behind a damaged one
 _INDEX_END = 8  # bytes of checksum and size behind the entries of an index
 _LEAST_UNIT = 9  # bytes of the smallest unit there can be
@@ -86,12 +86,14 @@ def _loss(begin: int, end: int, count: int) -> str:
 
 def _whole_units(view: memoryview, head: Head) -> list[UnitSpan]:
     """All units whose checksums fit, in order."""
-    index = _find_index(view, head)
-    if index is None:
-        return list(_follow(view, head))
-    start, sizes = index
-    whole = {span.number: span for span in _counted_back(view, head, start, sizes)}
-    whole |= {span.number: span for span in _counted_on(view, head, sizes)}
+    whole: dict[int, UnitSpan] = {}
+    if index := _find_index(view, head):
+        start, sizes = index
+        whole = {span.number: span for span in _counted_back(view, head, start, sizes)}
+        whole |= {span.number: span for span in _counted_on(view, head, sizes)}
+    if len(whole) < head.header.unit_count:  # no index, or one that does not know all
+        search = _Search(view, head, budget=1 if whole else SEARCH_BYTES)
+        whole = {span.number: span for span in search.units()} | whole
     return [whole[number] for number in sorted(whole)]
 
 
@@ -138,21 +140,18 @@ def _length(size: int) -> int:
     return max(1, -(-size.bit_length() // 7)) + CHECKSUM_BYTES + size
 
 
-def _follow(view: memoryview, head: Head) -> Iterator[UnitSpan]:
-    """Whole units without an index: each one's size leads to the next, and a search where it does not."""
-    search = _Search(view, head)
-    number, position = 0, head.stop
-    while span := search.whole_at(number, position) or search.behind(number, position):
-        yield span
-        number, position = span.number + 1, span.stop
-
-
 class _Search:
     """Looks for whole units, within a budget of bytes to run checksums over in vain."""
 
-    def __init__(self, view: memoryview, head: Head) -> None:
-        self.view, self.head = view, head
-        self.budget = SEARCH_BYTES
+    def __init__(self, view: memoryview, head: Head, budget: int) -> None:
+        self.view, self.head, self.budget = view, head, budget
+
+    def units(self) -> Iterator[UnitSpan]:
+        """Whole units without an index: each one's size leads to the next, and a search where it does not."""
+        number, position = 0, self.head.stop
+        while span := self.whole_at(number, position) or self.behind(number, position):
+            yield span
+            number, position = span.number + 1, span.stop
 
     def whole_at(self, number: int, position: int) -> UnitSpan | None:
         """The unit of this number at this position, if it is whole."""
@@ -164,18 +163,24 @@ class _Search:
         if damaged is not None and (span := self.whole_at(number + 1, damaged.stop)):
             return span  # its size was not damaged
         numbers = range(number + 1, number + 1 + _NUMBERS)
-        starts = range(position + 1, len(self.view) - _LEAST_UNIT + 1)
-        return next((span for start in starts if (span := self._whole_of(numbers, start))), None)
+        for start in range(position + 1, len(self.view) - _LEAST_UNIT + 1):
+            if self.budget <= 0:
+                break
+            if span := self._whole_of(numbers, start):
+                return span
+        return None
 
     def _whole_of(self, numbers: range, position: int) -> UnitSpan | None:
-        self.budget -= _CANDIDATE_BYTES
-        if self.budget <= 0 or (span := _span_at(self.view, numbers[0], position)) is None:
+        if self.budget <= 0:
             return None
         for number in range(numbers.start, min(numbers.stop, self.head.header.unit_count)):
-            span = replace(span, number=number)
+            span = _span_at(self.view, number, position)
+            if span is None:
+                break
             if _is_whole(self.view, self.head, span):
                 return span
-            self.budget -= _CANDIDATE_BYTES + (span.stop - span.payload)
+            self.budget -= span.stop - span.payload
+        self.budget -= _CANDIDATE_BYTES
         return None
 
 

@@ -69,7 +69,8 @@ def _decode(decoder: Any, rows: NDArray[np.uint16]) -> list[int]:
 @cache
 def _tables_of(kind: int) -> Tables:
     """Tables of each precision, of scales from almost certain to wide."""
-    return scale_tables(12, (0.04, 0.3, 4.0)[kind % 3], (0.3, 4.0, 100.0)[kind % 3], 12 + kind // 3 % 4)
+    low, high = ((0.04, 0.3), (0.3, 2.0), (2.0, 9.0))[kind % 3]
+    return scale_tables(6, low, high, 12 + kind // 3 % 4)
 
 
 def take_tables(data: bytes) -> str:
