@@ -35,7 +35,7 @@ class Stored:
     def shape(self) -> tuple[object, ...]:
         """What files that are decoded together have in common."""
         header = self.header
-        return header.codec, header.weights, header.height, header.width, header.channels
+        return header.codec, header.weights, header.height, header.width, header.channels, header.quality
 
     @property
     def pixels(self) -> int:

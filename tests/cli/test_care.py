@@ -1,0 +1,235 @@
+"""What careful tools get right: permissions, full disks, warnings, and options that are refused in time."""
+
+import argparse
+import os
+import resource
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import rarefy
+from rarefy.codecs import media
+from rarefy.codecs.container import read_info
+from rarefy.tools.arguments import positive_number, region, size_bytes
+from rarefy.tools.files import whole_file, write_bytes
+
+Run = Callable[..., tuple[int, str, str]]
+
+
+@contextmanager
+def umask(mask: int) -> Iterator[None]:
+    before = os.umask(mask)
+    try:
+        yield
+    finally:
+        os.umask(before)
+
+
+@contextmanager
+def largest_file(size_bytes: int) -> Iterator[None]:
+    """Let no file grow beyond a size, as a full disk does."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size_bytes, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+@pytest.mark.parametrize(
+    ("source_mode", "mask", "expected"), [(0o644, 0o022, 0o644), (0o600, 0o022, 0o600), (0o666, 0o027, 0o640)]
+)
+def test_new_outputs_get_the_permissions_that_cp_gives(
+    tmp_path: Path, source_mode: int, mask: int, expected: int
+) -> None:
+    source, target = tmp_path / "source", tmp_path / "target"
+    source.touch()
+    source.chmod(source_mode)
+    with umask(mask):
+        write_bytes(str(target), b"whole", str(source))
+    assert target.stat().st_mode & 0o777 == expected
+
+
+def test_outputs_that_exist_keep_their_permissions(tmp_path: Path) -> None:
+    source, target = tmp_path / "source", tmp_path / "target"
+    source.touch()
+    target.touch()
+    target.chmod(0o604)
+    write_bytes(str(target), b"whole", str(source))
+    assert (target.read_bytes(), target.stat().st_mode & 0o777) == (b"whole", 0o604)
+
+
+def test_a_private_picture_stays_private(run: Run, picture: Path) -> None:
+    picture.chmod(0o600)
+    assert run("encode", picture)[0] == 0
+    assert picture.with_suffix(".rfy").stat().st_mode & 0o777 == 0o600
+
+
+def test_a_file_that_cannot_be_written_is_named_and_leaves_nothing(run: Run, small_file: Path) -> None:
+    before = set(small_file.parent.iterdir())
+    with largest_file(500):
+        code, _, err = run("decode", small_file)
+    assert (code, err) == (1, f"rarefy: error: {small_file.with_suffix('.png')}: file too large\n")
+    assert set(small_file.parent.iterdir()) == before
+
+
+def test_what_is_overwritten_survives_a_failure(run: Run, small_file: Path) -> None:
+    target = small_file.with_suffix(".png")
+    target.write_bytes(b"precious")
+    with largest_file(500):
+        assert run("decode", small_file, "-f")[0] == 1
+    assert target.read_bytes() == b"precious"
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
+def test_a_full_device_ends_with_one_sentence(run: Run, small_file: Path) -> None:
+    code, _, err = run("decode", small_file, "-o", "/dev/full")
+    assert (code, err) == (1, "rarefy: error: /dev/full: no space left on device\n")
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
+@pytest.mark.parametrize("arguments", [["codecs"], ["info", "kept.rfy"]], ids=" ".join)
+def test_a_full_disk_behind_standard_output(small_file: Path, arguments: list[str]) -> None:
+    command = [sys.executable, "-m", "rarefy", *arguments]
+    with open("/dev/full", "wb") as full:
+        finished = subprocess.run(command, cwd=small_file.parent, stdout=full, stderr=subprocess.PIPE, timeout=120)
+    assert finished.returncode == 1
+    assert finished.stderr == b"rarefy: error: standard output: no space left on device\n"
+
+
+def test_a_name_of_a_folder_is_no_output(run: Run, picture: Path) -> None:
+    picture.with_suffix(".rfy").mkdir()
+    code, _, err = run("encode", picture, "-f")
+    assert code == 2
+    assert err.startswith(f"rarefy: error: {picture.with_suffix('.rfy')}: is a folder\n")
+
+
+def test_an_unfinished_file_has_a_hidden_name_of_its_own(tmp_path: Path) -> None:
+    with whole_file(tmp_path / "cat.rfy") as file:
+        file.write(b"half")
+        (unfinished,) = tmp_path.iterdir()
+        assert unfinished.name.startswith(".cat.rfy.")
+        assert unfinished.suffix == ".part"
+    assert [path.name for path in tmp_path.iterdir()] == ["cat.rfy"]
+
+
+def test_what_is_not_kept_is_said_and_named(run: Run, picture: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = media.as_image
+    note = "the second of 2 frames is left out"
+    monkeypatch.setattr(media, "as_image", lambda source: replace(whole(source), notes=(note,)))
+    code, _, err = run("encode", picture)
+    assert code == 0
+    assert err.startswith(f"rarefy: warning: {picture}: {note}\n")
+    assert run("encode", picture, "-f", "-q") == (0, "", "")
+
+
+def test_strip_leaves_out_what_tells_of_people_and_keeps_the_colours(run: Run, picture: Path) -> None:
+    exif = Image.Exif()
+    exif[0x010F] = "Camera"
+    with Image.open(picture) as original:
+        original.load()
+        original.save(picture, exif=exif, icc_profile=profile())
+    assert run("encode", picture)[0] == 0
+    target = picture.with_suffix(".rfy")
+    assert set(read_info(target).metadata) == {"exif", "icc"}
+    assert run("encode", picture, "--strip", "-f")[0] == 0
+    assert set(read_info(target).metadata) == {"icc"}
+
+
+def profile() -> bytes:
+    from PIL import ImageCms
+
+    return ImageCms.ImageCmsProfile(ImageCms.createProfile("XYZ")).tobytes()
+
+
+def test_transcoding_replaces_a_file_only_when_told_to(run: Run, small_file: Path, encoded: bytes) -> None:
+    code, _, err = run("transcode", small_file, "--quality", "20")
+    assert code == 2
+    assert err.splitlines()[0] == "rarefy: error: the inputs would be replaced"
+    assert small_file.read_bytes() == encoded
+    assert run("transcode", small_file, "--quality", "20", "-f")[0] == 0
+    assert read_info(small_file).quality == 20
+    difference = np.asarray(rarefy.decode(small_file)).astype(int) - np.asarray(rarefy.decode(encoded))
+    assert np.abs(difference).mean() < 12
+
+
+def test_transcoding_leaves_alone_what_is_as_it_should_be(run: Run, small_file: Path, encoded: bytes) -> None:
+    written = small_file.stat().st_mtime_ns
+    code, _, err = run("transcode", small_file, "-f", "-v")
+    assert code == 0
+    assert "has this codec, these weights and this quality already" in err
+    assert small_file.stat().st_mtime_ns == written
+    code, _, err = run("transcode", "-r", small_file.parent, "-o", small_file.parent / "out")
+    assert err.endswith("ms, kept as it is\n")
+    assert (small_file.parent / "out" / "kept.rfy").read_bytes() == encoded
+    assert run("transcode", small_file, "-f", "--always")[0] == 0
+    assert small_file.stat().st_mtime_ns != written
+
+
+def test_transcoding_keeps_metadata_and_alpha(run: Run, picture: Path) -> None:
+    with Image.open(picture) as original:
+        exif = Image.Exif()
+        exif[0x010F] = "Camera"
+        original.load()
+        original.putalpha(Image.linear_gradient("L").resize(original.size))
+        original.save(picture, exif=exif)
+    assert run("encode", picture)[0] == 0
+    target = picture.with_suffix(".rfy")
+    before = rarefy.decode(target)
+    assert run("transcode", target, "-f", "--quality", "30")[0] == 0
+    after = rarefy.decode(target)
+    assert read_info(target).quality == 30
+    assert after.exif == before.exif is not None
+    assert before.alpha is not None
+    assert np.array_equal(np.asarray(after.alpha), before.alpha)
+
+
+@pytest.mark.parametrize(
+    ("text", "value"), [("50k", 50_000), ("50kB", 50_000), ("1.5M", 1_500_000), ("20000", 20_000), ("1.0005k", 1000)]
+)
+def test_sizes_are_read(text: str, value: int) -> None:
+    assert size_bytes(text) == value
+
+
+@pytest.mark.parametrize("text", ["", "0", "0.0004k", "-5k", "50x", "k", "5e3", "nan", "1,5M"])
+def test_what_is_no_size_is_refused(text: str) -> None:
+    with pytest.raises(argparse.ArgumentTypeError, match="is not a size such as"):
+        size_bytes(text)
+
+
+@pytest.mark.parametrize("text", ["0", "-1", "inf", "nan", "x"])
+def test_what_is_no_positive_number_is_refused(text: str) -> None:
+    with pytest.raises(argparse.ArgumentTypeError, match="is not a number above 0"):
+        positive_number(text)
+
+
+def test_regions_are_read() -> None:
+    assert region("1024,512,256,255") == (1024, 512, 256, 255)
+    for text in ("1,2,3", "1,2,3,4,5", "-1,0,5,5", "1,2,0,4", "1.5,2,3,4", "a,b,c,d"):
+        with pytest.raises(argparse.ArgumentTypeError):
+            region(text)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["encode", "cat.png", "--quality", "50", "--target-size", "5k"],
+        ["encode", "cat.png", "--target-bpp", "1", "--target-psnr", "30"],
+        ["encode", "cat.png", "-f", "--skip-existing"],
+        ["decode", "cat.rfy", "--region", "0,0,1,1", "--preview", "2"],
+        ["decode", "cat.rfy", "--preview", "3"],
+        ["transcode", "cat.rfy", "--skip-existing"],
+    ],
+    ids=" ".join,
+)
+def test_options_that_contradict_each_other_are_wrong_usage(run: Run, arguments: list[str]) -> None:
+    code, out, err = run(*arguments)
+    assert (code, out) == (2, "")
+    assert err.startswith("rarefy: error: ")

@@ -1,0 +1,122 @@
+"""Which input goes to which output: names, folders and patterns, and what is refused before any work starts."""
+
+import os
+from collections.abc import Iterable, Sequence
+from glob import glob, has_magic
+from pathlib import Path
+from typing import NamedTuple
+
+from rarefy.tools.files import Job, is_special
+from rarefy.tools.terminal import STANDARD_STREAM, USAGE, Refusal, name_of
+
+
+class Found(NamedTuple):
+    """One input, its name inside an output folder, and whether a folder or a pattern led to it."""
+
+    source: str
+    relative: Path
+    is_member: bool
+
+
+def find(inputs: Sequence[str], suffixes: frozenset[str], is_recursive: bool) -> list[Found]:
+    """Return the inputs, with folders and patterns replaced by their files of the given suffixes, sorted.
+
+    Patterns are those of shells (`*`, `?`, `[...]`, and `**` for folders of any depth); a file that bears the name of a
+    pattern is that file. Hidden files are taken where they are named, not where a folder holds them.
+
+    Raises:
+        Refusal: a folder was named and `is_recursive` is false, or a folder or pattern holds no such file.
+    """
+    found: list[Found] = []
+    for name in inputs:
+        if name == STANDARD_STREAM:
+            found.append(Found(name, Path("stdin"), False))
+        elif Path(name).is_dir():
+            found += _folder(Path(name), suffixes, is_recursive)
+        elif has_magic(name) and not os.path.lexists(name):
+            found += _pattern(name, suffixes)
+        else:
+            found.append(Found(name, Path(Path(name).name), False))
+    return found
+
+
+def _folder(folder: Path, suffixes: frozenset[str], is_recursive: bool) -> list[Found]:
+    if not is_recursive:
+        raise Refusal(f"{folder}: is a folder", "add -r to take the files in it", USAGE)
+    visible = (path for path in folder.rglob("*") if not _is_hidden(path.relative_to(folder)))
+    found = _members(folder, visible, suffixes)
+    if not found:
+        raise Refusal(f"{folder}: holds no file that ends in {', '.join(sorted(suffixes))}")
+    return found
+
+
+def _pattern(pattern: str, suffixes: frozenset[str]) -> list[Found]:
+    found = _members(_fixed_part(pattern), map(Path, glob(pattern, recursive=True)), suffixes)
+    if not found:
+        raise Refusal(f"{pattern}: matches no file that ends in {', '.join(sorted(suffixes))}")
+    return found
+
+
+def _members(root: Path, paths: Iterable[Path], suffixes: frozenset[str]) -> list[Found]:
+    taken = sorted({path for path in paths if path.suffix.lower() in suffixes and path.is_file()})
+    return [Found(str(path), path.relative_to(root), True) for path in taken]
+
+
+def _is_hidden(path: Path) -> bool:
+    return any(part.startswith(".") for part in path.parts)
+
+
+def _fixed_part(pattern: str) -> Path:
+    """Return the folders of a pattern before the first one with a wildcard: what an output folder need not mirror."""
+    fixed: list[str] = []
+    for part in Path(pattern).parts[:-1]:
+        if has_magic(part):
+            break
+        fixed.append(part)
+    return Path(*fixed)
+
+
+def plan(found: Sequence[Found], output: str | None, suffix: str, is_in_place: bool = False) -> list[Job]:
+    """Join every input with its output and refuse what could not end well.
+
+    Without `output`, a file's output lies next to it with `suffix`, and standard input goes to standard output. One
+    input may go to a file of any name; several, and those that folders or patterns led to, go to a folder that mirrors
+    their tree. is_in_place: without `output`, files are their own outputs.
+
+    Raises:
+        Refusal: two inputs would write one output, or an output is one of the inputs.
+    """
+    if is_in_place and output is None:
+        jobs = [Job(item.source, item.source) for item in found]
+        _refuse_collisions(jobs, inputs=set())
+        return jobs
+    jobs = [Job(item.source, _target(item, output, suffix)) for item in found]
+    if output is not None and output != STANDARD_STREAM and not is_special(Path(output)):
+        is_folder = output.endswith(os.sep) or Path(output).is_dir()
+        if not is_folder and len(found) == 1 and not found[0].is_member:
+            jobs = [Job(found[0].source, output)]
+        elif Path(output).is_file():
+            raise Refusal(f"{output}: is a file, and the inputs need a folder", "name a folder with -o", USAGE)
+    _refuse_collisions(jobs, {Path(job.source).resolve() for job in jobs if job.source != STANDARD_STREAM})
+    return jobs
+
+
+def _target(item: Found, output: str | None, suffix: str) -> str:
+    """Return the output of an input, with `output` read as a folder unless it is a stream or a device."""
+    if output is None:
+        return STANDARD_STREAM if item.source == STANDARD_STREAM else str(Path(item.source).with_suffix(suffix))
+    if output == STANDARD_STREAM or is_special(Path(output)):
+        return output
+    return str(Path(output) / item.relative.with_suffix(suffix))
+
+
+def _refuse_collisions(jobs: Sequence[Job], inputs: set[Path]) -> None:
+    writers: dict[str | Path, str] = {}
+    for job in jobs:
+        path = job.target if job.target == STANDARD_STREAM else Path(job.target).resolve()
+        if path in inputs:
+            raise Refusal(f"{job.target}: is an input, and would be overwritten", "name another output with -o", USAGE)
+        if path in writers and not (isinstance(path, Path) and is_special(path)):
+            both = f"{writers[path]} and {job.source}"
+            raise Refusal(f"{both} would both be written to {name_of(job.target)}", "name a folder with -o", USAGE)
+        writers[path] = job.source
