@@ -1,32 +1,44 @@
 """What `import rarefy` offers: encode, decode, open, load, and verify for the command line."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from math import prod
 from pathlib import Path
-from typing import Any, overload
+from typing import Any, TypeVar, overload
 
 import torch
 
 from rarefy.codecs import container
 from rarefy.codecs.base import Codec
-from rarefy.codecs.container import File, Info
+from rarefy.codecs.container import File, Header, Info
+from rarefy.codecs.decoding import Decoder, decode_alike, join
+from rarefy.codecs.grid import Box
 from rarefy.codecs.limits import Limits
 from rarefy.codecs.media import Image, as_image
 from rarefy.codecs.registry import find
+from rarefy.codecs.salvage import DamagedFile, read_damaged
+from rarefy.codecs.targets import Target, encode_to
 from rarefy.codecs.weights import load_codec
-from rarefy.errors import FormatError, MediaError
+from rarefy.errors import FormatError, MediaError, OptionError
 
 Source = Any  # a path, bytes, a file, a PIL image, an array, a tensor or an Image
 Data = bytes | bytearray | memoryview | str | os.PathLike[str]
+Item = TypeVar("Item")
+
+DEFAULT_QUALITY = 50.0
+ALIKE_PIXELS = 1 << 20  # of pictures that go through the networks at once
 
 
 @overload
 def encode(
     source: list[Source],
     codec: str = ...,
-    quality: float = ...,
+    quality: float | None = ...,
     *,
+    target_size: int | None = ...,
+    target_bpp: float | None = ...,
+    target_psnr: float | None = ...,
     threads: int | None = ...,
     device: str = ...,
     precision: str = ...,
@@ -35,8 +47,11 @@ def encode(
 def encode(
     source: Source,
     codec: str = ...,
-    quality: float = ...,
+    quality: float | None = ...,
     *,
+    target_size: int | None = ...,
+    target_bpp: float | None = ...,
+    target_psnr: float | None = ...,
     threads: int | None = ...,
     device: str = ...,
     precision: str = ...,
@@ -44,8 +59,11 @@ def encode(
 def encode(
     source: Source,
     codec: str = "image",
-    quality: float = 50.0,
+    quality: float | None = None,
     *,
+    target_size: int | None = None,
+    target_bpp: float | None = None,
+    target_psnr: float | None = None,
     threads: int | None = None,
     device: str = "cpu",
     precision: str = "auto",
@@ -53,43 +71,130 @@ def encode(
     """Turn a picture into the bytes of a `.rfy` file; a list of pictures into a list.
 
     source: a path, encoded bytes, PIL image, uint8 array [H, W, C], float tensor [C, H, W] in 0..1, or `Image`.
-    quality: 0 (smallest) to 100. threads: of torch, while this runs. precision: of the transforms, auto, float32 or
-    bfloat16. Raises MediaError for what is no picture, OptionError for options out of range.
+    quality: 0 (smallest) to 100; 50 if nothing is said. Instead of it one target: target_size in bytes, target_bpp in
+    bits per pixel (neither is exceeded; both are filled to 99 % or more), or target_psnr in dB (reached). threads: of
+    torch, while this runs. precision: of the transforms, auto, float32 or bfloat16. Pictures of a list that have equal
+    sizes run through the networks together.
+
+    Raises MediaError for what is no picture, OptionError for options out of range and targets that no quality reaches.
     """
     find(codec)
+    target = _target(quality, target_size, target_bpp, target_psnr)
     with _threads(threads):
         coder = load_codec(codec, device)
-        if isinstance(source, list):
-            return [coder.encode(as_image(one), quality, precision) for one in source]
-        return coder.encode(as_image(source), quality, precision)
+        if not isinstance(source, list):
+            return _encode([as_image(source)], coder, quality, target, precision)[0]
+        data: list[bytes] = []
+        for group in _alike(map(as_image, source), lambda image: (image.height, image.width, image.channels)):
+            data += _encode(group, coder, quality, target, precision)
+        return data
+
+
+def _target(quality: float | None, size: int | None, bits_per_pixel: float | None, psnr: float | None) -> Target | None:
+    if size is None and bits_per_pixel is None and psnr is None:
+        return None
+    if quality is not None:
+        raise OptionError("a quality or a target, not both")
+    return Target(size, bits_per_pixel, psnr)
+
+
+def _encode(
+    images: list[Image], coder: Codec, quality: float | None, target: Target | None, precision: str
+) -> list[bytes]:
+    if target is not None:
+        return [encode_to(coder, image, target, precision) for image in images]
+    return coder.encode_alike(images, DEFAULT_QUALITY if quality is None else quality, precision)
+
+
+def _alike(items: Iterable[Item], kind: Callable[[Item], tuple[int, ...]]) -> Iterator[list[Item]]:
+    """Runs of items of one kind that go through the networks together; a kind begins with height and width."""
+    group: list[Item] = []
+    for item in items:
+        if group and (kind(item) != kind(group[0]) or (len(group) + 1) * prod(kind(item)[:2]) > ALIKE_PIXELS):
+            yield group
+            group = []
+        group.append(item)
+    if group:
+        yield group
 
 
 @overload
 def decode(
-    data: list[Data], *, limits: Limits | None = ..., threads: int | None = ..., device: str = ..., precision: str = ...
+    data: list[Data],
+    *,
+    limits: Limits | None = ...,
+    allow_damaged: bool = ...,
+    threads: int | None = ...,
+    device: str = ...,
+    precision: str = ...,
 ) -> list[Image]: ...
 @overload
 def decode(
-    data: Data, *, limits: Limits | None = ..., threads: int | None = ..., device: str = ..., precision: str = ...
+    data: Data,
+    *,
+    limits: Limits | None = ...,
+    allow_damaged: bool = ...,
+    threads: int | None = ...,
+    device: str = ...,
+    precision: str = ...,
 ) -> Image: ...
 def decode(
     data: Data | list[Data],
     *,
     limits: Limits | None = None,
+    allow_damaged: bool = False,
     threads: int | None = None,
     device: str = "cpu",
     precision: str = "auto",
 ) -> Image | list[Image]:
     """Turn a `.rfy` file (bytes or a path) back into a picture; a list into a list.
 
-    limits: what to accept from a file that one does not trust. Raises FormatError and its kinds for damaged files,
-    LimitError, UnsupportedError, and WeightsError where the weights it was made with are not here.
+    limits: what to accept from a file that one does not trust. allow_damaged: show what is whole of a damaged file; the
+    rest is gray, and `notes` of the picture says what is lost and why. Files of a list that have equal sizes and
+    qualities run through the networks together.
+
+    Raises FormatError and its kinds for damaged files, LimitError, UnsupportedError, and WeightsError where the weights
+    it was made with are not here.
     """
-    if isinstance(data, list):
-        return [decode(one, limits=limits, threads=threads, device=device, precision=precision) for one in data]
     with _threads(threads):
-        file = container.read(_bytes(data), limits)
-        return _codec_of(file, device).decode(file, limits, precision)
+        if not isinstance(data, list):
+            return _decode_one(_bytes(data), limits, allow_damaged, device, precision)
+        if allow_damaged:
+            return [_decode_one(_bytes(one), limits, True, device, precision) for one in data]
+        images: list[Image] = []
+        for files in _alike((container.read(_bytes(one), limits) for one in data), _kind):
+            coder = _codec_of(files[0].header, device)
+            if files[0].header.unit_count == 1:
+                images += decode_alike(coder, files, limits or Limits(), precision)
+            else:
+                images += [coder.decode(file, limits, precision) for file in files]
+        return images
+
+
+def _kind(file: File) -> tuple[Any, ...]:
+    """What files must have in common to be decoded together."""
+    header = file.header
+    return header.height, header.width, header.tile, header.quality, header.codec, header.weights
+
+
+def _decode_one(data: bytes, limits: Limits | None, is_lenient: bool, device: str, precision: str) -> Image:
+    if not is_lenient:
+        file = container.read(data, limits)
+        return _codec_of(file.header, device).decode(file, limits, precision)
+    damaged = read_damaged(data, limits)
+    coder = _codec_of(damaged.header, device)
+    decoder = Decoder(coder, damaged.header, damaged.units, limits, precision, is_lenient=True)
+    pixels, alpha = decoder.picture()
+    return join(pixels, alpha, damaged.metadata, _losses(decoder, damaged))
+
+
+def _losses(decoder: Decoder, damaged: DamagedFile) -> tuple[str, ...]:
+    """What is lost and why, in sentences."""
+    if not decoder.lost:
+        return ()
+    later = [f"unit {n}: {reason}" for n, reason in sorted(decoder.lost.items()) if n in damaged.units]
+    count = len(decoder.grid)
+    return (f"{len(decoder.lost)} of {count} units are lost and shown gray", *damaged.reasons.values(), *later)
 
 
 def load(codec: str = "image", device: str = "cpu") -> Codec:
@@ -104,7 +209,7 @@ def verify(data: Data, *, limits: Limits | None = None) -> None:
     """Prove every checksum, those of the decoded symbols too, without running the synthesis; raises what is wrong."""
     file = container.read(_bytes(data), limits)
     with torch.inference_mode():
-        _codec_of(file, "cpu").latents(file, limits)
+        _codec_of(file.header, "cpu").latents(file, limits)
 
 
 class Reader:
@@ -118,11 +223,32 @@ class Reader:
         """Decode the picture."""
         return decode(self._data, limits=self._limits, device=self._device)
 
+    def region(self, x: int, y: int, width: int, height: int) -> Image:
+        """Decode a part, in pixels from the upper left corner: equal to the same crop of `pixels()`.
+
+        It costs the units that the part touches. Colour profile, EXIF and XMP come with it.
+
+        Raises OptionError for a part that is not inside the picture.
+        """
+        return self._part((slice(y, y + height), slice(x, x + width)), 1)
+
+    def preview(self, reduction: int) -> Image:
+        """Decode at 1/2, 1/4 or 1/8 of the size: each pixel is the mean of a square of 2, 4 or 8 pixels' side.
+
+        Sides are rounded up. Faster than `pixels()` as far as the synthesis goes; entropy decoding is the same.
+        """
+        return self._part(None, reduction)
+
+    def _part(self, region: Box | None, reduction: int) -> Image:
+        coder = _codec_of(self.info.header, self._device)
+        units = container.Units(self._data, self._limits)
+        return join(*Decoder(coder, self.info.header, units, self._limits).picture(region, reduction), units.metadata)
+
     def latents(self) -> torch.Tensor:
         """The latents that a network trains on, float32 [latents, h, w]: entropy decoding alone."""
         file = container.read(self._data, self._limits)
         with torch.inference_mode():
-            latents = _codec_of(file, self._device).latents(file, self._limits)[0]
+            latents = _codec_of(file.header, self._device).latents(file, self._limits)[0]
         return latents.clone()  # outside inference mode, so that autograd takes it
 
     def close(self) -> None:
@@ -141,8 +267,8 @@ def open(data: Data, *, limits: Limits | None = None, device: str = "cpu") -> Re
     return Reader(data, limits, device)
 
 
-def _codec_of(file: File, device: str) -> Codec:
-    return load_codec(find(file.header.codec).name, device, file.header.weights)
+def _codec_of(header: Header, device: str) -> Codec:
+    return load_codec(find(header.codec).name, device, header.weights)
 
 
 def _bytes(data: Data) -> bytes:

@@ -3,22 +3,21 @@
 media -> analysis -> latents -> bottleneck.compress -> sections -> container, and back the same way.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
-import numpy as np
 import torch
-import torch.nn.functional as F
-from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from rarefy.codecs import container
-from rarefy.codecs.container import LATENTS, File, Header
+from rarefy.codecs.container import File, Header
+from rarefy.codecs.decoding import Decoder, join
+from rarefy.codecs.encoding import Encoder
+from rarefy.codecs.grid import Box, extents
 from rarefy.codecs.limits import Limits
 from rarefy.codecs.media import Image
-from rarefy.entropy.precision import require_float32
 from rarefy.errors import FormatError, OptionError, WeightsError
 
 if TYPE_CHECKING:
@@ -30,11 +29,15 @@ PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
 @dataclass(frozen=True)
 class Unit:
-    """A part that decodes alone: its quality q256 (0..25600) and its true size in pixels."""
+    """What a transform works on: its quality q256 (0..25600) and its true size in pixels.
+
+    reduction: 2, 4 or 8 asks the synthesis for a preview, the means over squares of that many pixels.
+    """
 
     quality: int
     height: int
     width: int
+    reduction: int = 1
 
 
 class Output(NamedTuple):
@@ -46,6 +49,10 @@ class Output(NamedTuple):
 
 class Bottleneck(Protocol):
     """Latents to bits and back; `Hyperprior` is one."""
+
+    @property
+    def channels(self) -> int:
+        """Channels of the latents."""
 
     def __call__(self, y: Tensor, position: Tensor) -> tuple[Tensor, Tensor]:
         """Differentiable: latents and qualities in 0..1 [B] to reconstructed latents and bits [B]."""
@@ -67,11 +74,13 @@ class Codec(nn.Module):
     """A codec of pictures: subclasses give `name`, `stride`, `config`, `bottleneck`, `analysis` and `synthesis`.
 
     config is a dataclass that the codec can be built from again; weights_hash is the SHA-256 of the loaded weights,
-    empty while there are none.
+    empty while there are none. halo: how many latents beyond a unit's border the transforms look at, in pictures of
+    several units; enough that no seam is seen.
     """
 
     name: str
     stride: int
+    halo: int = 0
     config: "DataclassInstance"
     bottleneck: Bottleneck
     weights_hash: bytes = b""
@@ -81,7 +90,7 @@ class Codec(nn.Module):
         raise NotImplementedError
 
     def synthesis(self, latents: Tensor, unit: Unit) -> Tensor:
-        """Latents to pictures float32 [B, 3, H, W], about 0..1."""
+        """Latents to pictures float32 [B, 3, H, W], about 0..1; smaller by `unit.reduction`."""
         raise NotImplementedError
 
     def forward(self, x: Tensor, quality: Tensor | float) -> Output:
@@ -93,54 +102,29 @@ class Codec(nn.Module):
 
     def encode(self, image: Image, quality: float, precision: str = "auto") -> bytes:
         """A picture to the bytes of a file; quality 0..100."""
-        require_float32(self)
-        unit = Unit(quality_q256(quality), image.height, image.width)
-        with torch.inference_mode():
-            x = self._padded(image)
-            with self._transforms(precision):
-                y = self.analysis(x, unit)
-            ((sections, checksum),) = self.bottleneck.compress(y, unit.quality)
-        header = Header(
-            codec=self.name,
-            weights=self._hash()[:HASH_BYTES],
-            width=image.width,
-            height=image.height,
-            channels=image.channels,
-            quality=unit.quality,
-        )
-        metadata = {k: v for k in ("icc", "exif", "xmp") if (v := getattr(image, k)) is not None}
-        return container.write(File(header, [container.Unit(sections, checksum)], metadata))
+        return self.encode_alike([image], quality, precision)[0]
+
+    def encode_alike(self, images: Sequence[Image], quality: float, precision: str = "auto") -> list[bytes]:
+        """Pictures of one size to files, at once through the networks."""
+        return Encoder(self, images, precision).files(quality_q256(quality))
 
     def decode(self, data: bytes | File, limits: Limits | None = None, precision: str = "auto") -> Image:
         """A file's bytes (or a file read already) to a picture; raises RarefyErrors for damaged or foreign files.
 
         Raises WeightsError too where the synthesis diverges: better no picture than a wrong one.
         """
-        require_float32(self)
         file = data if isinstance(data, File) else container.read(data, limits)
-        header = file.header
-        unit = Unit(header.quality, header.height, header.width)
-        with torch.inference_mode():
-            y_hat = self.latents(file, limits)
-            with self._transforms(precision):
-                x_hat = self.synthesis(y_hat, unit)
-            if not torch.isfinite(x_hat).all():
-                raise WeightsError("the synthesis gave pixels that are not finite: these weights cannot show it")
-            pixels = self._pixels(x_hat[0], header)
-        return Image(pixels, **dict(file.metadata))
+        return join(*self._decoder(file, limits, precision).picture(), file.metadata)
 
     def latents(self, file: File, limits: Limits | None = None) -> Tensor:
         """Entropy decoding alone: float32 [1, latents, h, w]."""
-        header = file.header
-        self._check(header)
-        shape = (-(-header.height // self.stride), -(-header.width // self.stride))
-        (limits or Limits()).check_symbols(self.bottleneck.symbol_count(shape), "unit 0")
-        units = [(dict(unit.sections), unit.checksum) for unit in file.units]
-        if any(set(sections) != {LATENTS} for sections, _ in units):
-            raise FormatError(f'unit 0: codec "{self.name}" has one section, "{LATENTS}"')
-        return self.bottleneck.decompress(units, shape, header.quality)
+        return self._decoder(file, limits, "auto").latents()
 
-    def _check(self, header: Header) -> None:
+    def _decoder(self, file: File, limits: Limits | None, precision: str) -> Decoder:
+        return Decoder(self, file.header, dict(enumerate(file.units)), limits, precision)
+
+    def check(self, header: Header) -> None:
+        """Raise FormatError or WeightsError for a file that this codec, with these weights, must not decode."""
         if header.codec != self.name:
             raise FormatError(f'the file was made by codec "{header.codec}", not "{self.name}"')
         if not self._hash().startswith(header.weights):
@@ -148,33 +132,33 @@ class Codec(nn.Module):
                 f'the file needs the weights {header.weights.hex()} of codec "{self.name}", these are '
                 f"{self._hash()[:HASH_BYTES].hex()}: put the release that made it into RAREFY_WEIGHTS"
             )
-        if header.unit_count != 1:
-            raise FormatError(f'codec "{self.name}" of this version reads pictures of one tile')
+        if header.tile % self.stride:
+            raise FormatError(
+                f'codec "{self.name}" has no units of {header.tile} pixels, which {self.stride} must divide'
+            )
+
+    def weights_name(self) -> bytes:
+        """What files call the weights: the first bytes of their SHA-256; raises WeightsError for random weights."""
+        return self._hash()[:HASH_BYTES]
 
     def _hash(self) -> bytes:
         if not self.weights_hash:
             raise WeightsError(f'codec "{self.name}" has random weights, which no file may depend on')
         return self.weights_hash
 
-    def _device(self) -> torch.device:
+    def device(self) -> torch.device:
+        """Where the parameters are."""
         return next(self.parameters()).device
 
-    def _padded(self, image: Image) -> Tensor:
-        pixels = torch.from_numpy(np.array(image.pixels)).to(self._device())
-        x = (pixels.to(torch.float32) / 255).permute(2, 0, 1)[None].expand(-1, 3, -1, -1)
-        x = F.pad(x, (0, -image.width % self.stride, 0, -image.height % self.stride), mode="replicate")
-        return x.contiguous(memory_format=torch.channels_last)
-
-    def _pixels(self, x_hat: Tensor, header: Header) -> NDArray[np.uint8]:
-        x = x_hat[:, : header.height, : header.width]
-        if header.channels == 1:
-            x = x.mean(0, keepdim=True)
-        return (x * 255 + 0.5).clamp_(0, 255).to(torch.uint8).permute(1, 2, 0).contiguous().cpu().numpy()
+    def unit(self, quality: int, box: Box, reduction: int = 1) -> Unit:
+        """What the transforms are told of a part of a picture; quality: q256."""
+        height, width = extents(box)
+        return Unit(quality, height, width, reduction)
 
     @contextmanager
-    def _transforms(self, precision: str) -> Iterator[None]:
+    def transforms(self, precision: str) -> Iterator[None]:
         """The precision of the transforms, whatever the caller's autocast says."""
-        device = self._device().type
+        device = self.device().type
         dtype = choose_precision(device) if precision == "auto" else PRECISIONS.get(precision)
         if dtype is None:
             raise OptionError(f"precision {precision!r}: auto, float32 or bfloat16")

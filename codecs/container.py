@@ -17,16 +17,19 @@ from rarefy.codecs.layout import (
     check_end,
     find_units,
     index_bytes,
+    look_up_units,
+    prove_unit,
     read_head,
     u32,
     unit_checksum,
     unit_sections,
 )
 from rarefy.codecs.limits import Limits
-from rarefy.codecs.sections import LATENTS, METADATA, UNIT, write_sections
+from rarefy.codecs.sections import ALPHA, LATENTS, METADATA, UNIT, write_sections
 from rarefy.errors import OptionError
 
 __all__ = [
+    "ALPHA",
     "CODEC_NUMBERS",
     "LATENTS",
     "SIGNATURE",
@@ -35,6 +38,7 @@ __all__ = [
     "Header",
     "Info",
     "Unit",
+    "Units",
     "read",
     "read_info",
     "read_units",
@@ -68,10 +72,10 @@ def write(file: File) -> bytes:
 
     Raises OptionError for what the format cannot hold, a wrong number of units included.
     """
-    if len(file.units) != file.header.unit_count:
-        raise OptionError(f"a file with this header has {file.header.unit_count} units, not {len(file.units)}")
     is_sectioned = any(set(unit.sections) != {LATENTS} for unit in file.units)
     head = _write_head(file, is_sectioned)
+    if len(file.units) != file.header.unit_count:
+        raise OptionError(f"a file with this header has {file.header.unit_count} units, not {len(file.units)}")
     checksum = zlib.crc32(head)
     payloads = [_write_payload(unit, is_sectioned) for unit in file.units]
     units = [_seal(checksum, number, payload) for number, payload in enumerate(payloads)]
@@ -122,6 +126,31 @@ def read_units(data: bytes | bytearray | memoryview, limits: Limits | None = Non
     view, head = _open(data, limits)
     for span in find_units(view, head):
         yield _unit(view, head, span)
+
+
+class Units(Mapping[int, Unit]):
+    """The units of a whole file by number, found through its index; each is proved when it is asked for.
+
+    metadata: as in `File`. Raises what `read` raises, for the header and the index at once.
+    """
+
+    def __init__(self, data: bytes | bytearray | memoryview, limits: Limits | None = None) -> None:
+        self._data, self._head = _open(data, limits)
+        self._spans = look_up_units(self._data, self._head)
+        self.metadata = {span.name: bytes(self._data[span.start : span.stop]) for span in self._head.metadata}
+
+    def __getitem__(self, number: int) -> Unit:
+        """Give a unit; raises ChecksumError and other FormatErrors where it is damaged."""
+        if not 0 <= number < len(self._spans):
+            raise KeyError(number)
+        prove_unit(self._data, self._head, self._spans[number])
+        return _unit(self._data, self._head, self._spans[number])
+
+    def __iter__(self) -> Iterator[int]:
+        return iter(range(len(self._spans)))
+
+    def __len__(self) -> int:
+        return len(self._spans)
 
 
 def _open(data: bytes | bytearray | memoryview, limits: Limits | None) -> tuple[memoryview, Head]:

@@ -5,6 +5,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from rarefy.codecs.fields import Constant, Cursor, Field, Octets, Varint, Word, name_bytes, read_fields, write_fields
+from rarefy.codecs.grid import Grid
 from rarefy.errors import FormatError, OptionError, TruncatedError, UnsupportedError
 
 SIGNATURE = b"\xf6rfy"
@@ -20,7 +21,6 @@ _CODEC_NAME_FOLLOWS = 0
 
 MEDIA = ("image",)
 _MEDIUM_SHIFT = 6
-RESERVED_FLAGS = 1 << 1
 SECTIONS_FLAG = 1 << 4
 METADATA_FLAG = 1 << 5
 
@@ -53,6 +53,7 @@ FIELDS = (
     Field("width", Varint(1, LARGEST_SIDE)),
     Field("height", Varint(1, LARGEST_SIDE)),
     Field("channels", Constant(3), bit=0, long=Constant(1)),
+    Field("has_alpha", Constant(False), bit=1, long=Constant(True)),
     Field("bit_depth", Constant(8)),
     Field("quality", Word(QUALITY_LIMIT), show=lambda quality: quality / QUALITY_STEPS),
     Field("tile", Constant(0), bit=3, long=Varint(SMALLEST_TILE, 65_535)),
@@ -64,8 +65,8 @@ class Header:
     """What a file says before its units.
 
     codec: name. weights: the first 4 to 32 bytes of the SHA-256 of the weights. width, height: in pixels. channels: 3
-    (RGB) or 1 (gray). bit_depth: 8. quality: 0..25600, in steps of 1/256. tile: side of the square units in pixels,
-    16..65535, or 0 where one unit covers the picture.
+    (RGB) or 1 (gray), alpha not counted. has_alpha: units may have a section "alpha". bit_depth: 8. quality: 0..25600,
+    in steps of 1/256. tile: side of the square units in pixels, 16..65535, or 0 where one unit covers the picture.
     """
 
     codec: str
@@ -74,22 +75,20 @@ class Header:
     width: int
     height: int
     channels: int = 3
+    has_alpha: bool = False
     bit_depth: int = 8
     quality: int
     tile: int = 0
 
     @property
-    def grid(self) -> tuple[int, int]:
-        """Rows and columns of units."""
-        if self.tile == 0:
-            return 1, 1
-        return -(-self.height // self.tile), -(-self.width // self.tile)
+    def grid(self) -> Grid:
+        """Where the units lie, in pixels: rows, columns."""
+        return Grid((self.height, self.width), self.tile)
 
     @property
     def unit_count(self) -> int:
         """Number of units of the file."""
-        rows, columns = self.grid
-        return rows * columns
+        return len(self.grid)
 
     def show(self) -> dict[str, Any]:
         """Give the fields as people and JSON want them: the hash in hex, the quality from 0 to 100."""
@@ -119,7 +118,7 @@ def read_header(cursor: Cursor) -> tuple[Header, int]:
         )
     flags = cursor.number(1, "flags")
     medium = flags >> _MEDIUM_SHIFT
-    if flags & RESERVED_FLAGS or medium >= len(MEDIA):
+    if medium >= len(MEDIA):
         raise UnsupportedError(
             f"the file uses a feature that this rarefy does not know (flags {flags:#04x}): install a newer one"
         )

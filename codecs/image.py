@@ -30,6 +30,7 @@ class ImageCodec(Codec):
 
     name = "image"
     stride = STRIDE
+    halo = 2  # the rest of the receptive field, four latents more, moves pixels by less than 0.1 level
     Config = ImageConfig
     config: ImageConfig
     bottleneck: Hyperprior
@@ -58,5 +59,5 @@ class ImageCodec(Codec):
 
     def synthesis(self, latents: Tensor, unit: Unit) -> Tensor:
         """g_s; see `Codec.synthesis`."""
-        x_hat: Tensor = self.g_s(latents)
+        x_hat: Tensor = self.g_s(latents, unit.reduction)
         return x_hat

@@ -83,11 +83,17 @@ def find_units(data: Source, head: Head) -> Iterator[UnitSpan]:
     """Yield the units in order, each whole and its checksum proved; raises TruncatedError where the file is cut."""
     cursor = Cursor(data, head.stop)
     for number in range(head.header.unit_count):
-        span, checksum = _next_unit(cursor, number)
-        size = bytes(data[span.start : span.payload - CHECKSUM_BYTES])
-        if unit_checksum(head.checksum, number, size, data[span.payload : span.stop]) != checksum:
-            raise ChecksumError(f"{_covered(head, number)} is damaged (checksum): the file is incomplete or altered")
+        span, _ = _next_unit(cursor, number)
+        prove_unit(data, head, span)
         yield span
+
+
+def prove_unit(data: Source, head: Head, span: UnitSpan) -> None:
+    """Raise ChecksumError if the bytes of a unit are not those that were written."""
+    size = bytes(data[span.start : span.payload - CHECKSUM_BYTES])
+    checksum = int.from_bytes(data[span.payload - CHECKSUM_BYTES : span.payload], "little")
+    if unit_checksum(head.checksum, span.number, size, data[span.payload : span.stop]) != checksum:
+        raise ChecksumError(f"{_covered(head, span.number)} is damaged (checksum): the file is incomplete or altered")
 
 
 def _next_unit(cursor: Cursor, number: int) -> tuple[UnitSpan, int]:

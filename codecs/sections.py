@@ -36,10 +36,11 @@ class Place:
 
 
 LATENTS = "latents"
+ALPHA = "alpha"
 METADATA = Place(
     (SectionKind(1, "icc", False), SectionKind(2, "exif", False), SectionKind(3, "xmp", False)), takes_names=False
 )
-UNIT = Place((SectionKind(1, LATENTS, True),), takes_names=True)
+UNIT = Place((SectionKind(1, LATENTS, True), SectionKind(2, ALPHA, True)), takes_names=True)
 
 
 @dataclass(frozen=True)

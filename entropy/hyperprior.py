@@ -118,6 +118,11 @@ class Hyperprior(nn.Module):
         self.prior = nn.Parameter(prior)
         self.exact: tuple[IntegerScaleNetwork, Tables] | None = None
 
+    @property
+    def channels(self) -> int:
+        """Channels of the latents."""
+        return len(self.sigma)
+
     def exact_network(self) -> IntegerScaleNetwork:
         """The integer scale network; raises WeightsError before an export has made one."""
         network = self._exact()[0]

@@ -38,7 +38,11 @@ class Analysis(nn.Module):
 
 
 class Synthesis(nn.Module):
-    """g_s: latents float32 [B, latents, h, w] to a picture float32 [B, 3, 16 h, 16 w], about 0..1 and not clipped."""
+    """g_s: latents float32 [B, latents, h, w] to a picture float32 [B, 3, 16 h, 16 w], about 0..1 and not clipped.
+
+    With a reduction of 2, 4 or 8 it gives the means over squares of that many pixels: the last layer is linear, so its
+    weights are averaged instead of its pixels.
+    """
 
     def __init__(self, latents: int, fine: int, fine_blocks: int, coarse: int, coarse_blocks: int) -> None:
         super().__init__()
@@ -48,13 +52,26 @@ class Synthesis(nn.Module):
         self.fine = _blocks(fine, fine_blocks)
         self.last = nn.Conv2d(fine, 192, 1)
 
-    def forward(self, y: Tensor) -> Tensor:
+    def forward(self, y: Tensor, reduction: int = 1) -> Tensor:
         """First and last layer run in float32; the caller's autocast chooses the precision between them."""
         with torch.autocast(y.device.type, enabled=False):
             h = self.first(y.float())
         h = self.fine(F.pixel_shuffle(self.up(self.coarse(h)), 2))
         with torch.autocast(h.device.type, enabled=False):
-            return F.pixel_shuffle(self.last(h.float()), 8) + 0.5
+            if reduction == 1:
+                return F.pixel_shuffle(self.last(h.float()), 8) + 0.5
+            return F.pixel_shuffle(F.conv2d(h.float(), *self._averaged(reduction)), 8 // reduction) + 0.5
+
+    def _averaged(self, reduction: int) -> tuple[Tensor, Tensor]:
+        """Weight and bias of the last layer for means over squares."""
+        bias = self.last.bias
+        assert bias is not None
+        side = 8 // reduction
+
+        def mean(values: Tensor) -> Tensor:
+            return values.reshape(3, side, reduction, side, reduction, -1).mean((2, 4)).flatten(0, 2)
+
+        return mean(self.last.weight)[:, :, None, None], mean(bias)[:, 0]
 
 
 @torch.no_grad()

@@ -233,7 +233,6 @@ def head_with(position: int, *values: int) -> Parts:
 def test_reserved_values_are_unsupported() -> None:
     for parts_ in (
         head_with(4, 1),  # version
-        head_with(5, 0x03),  # bit depth
         head_with(5, 0x41),  # medium
         head_with(5, 0xC1),
         head_with(6, 4),  # codec
@@ -311,9 +310,9 @@ def test_a_size_is_below_2_to_the_32() -> None:
 
 
 def test_unknown_sections_are_skipped_unless_critical() -> None:
-    assert read(tiled_with(bytes(4) + b"\3\0" + b"\4\2ab")) == TILED
+    assert read(tiled_with(bytes(4) + b"\3\0" + b"\6\2ab")) == TILED
     with pytest.raises(UnsupportedError, match="unit 1"):
-        read(tiled_with(bytes(4) + b"\3\0" + b"\5\2ab"))
+        read(tiled_with(bytes(4) + b"\3\0" + b"\7\2ab"))
     head = SMALL_HEAD[:5] + b"\x21" + SMALL_HEAD[6:]
     assert read(replace(SMALL_PARTS, head=head + b"\7\6\1a\x64\2bc").seal()) == replace(SMALL, metadata={"xmp": b"a"})
     with pytest.raises(UnsupportedError, match="metadata"):
@@ -520,6 +519,7 @@ def test_info_says_what_the_file_holds() -> None:
         "width": 300,
         "height": 20,
         "channels": 3,
+        "has_alpha": False,
         "bit_depth": 8,
         "quality": 100.0,
         "tile": 256,
