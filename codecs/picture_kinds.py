@@ -10,24 +10,24 @@ from rarefy.errors import MediaError
 
 _HEAD = 256  # bytes that tell a file; the brands of an ISO file stand there
 _AVIF_BRANDS = {b"avif", b"avis"}
-_HEIF_BRANDS = {b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"hevm", b"hevs"}
+_HEIF_BRANDS = {b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"hevm", b"hevs", b"mif1", b"msf1"}
 
-# (position, bytes found there, the formats that Pillow may try)
-_SIGNATURES: tuple[tuple[int, bytes, tuple[str, ...]], ...] = (
-    (0, b"\x89PNG\r\n\x1a\n", ("PNG",)),
-    (0, b"\xff\xd8\xff", ("JPEG",)),
-    (8, b"WEBP", ("WEBP",)),
-    (0, b"GIF8", ("GIF",)),
-    (0, b"BM", ("BMP",)),
-    (0, b"II*\0", ("TIFF",)),
-    (0, b"MM\0*", ("TIFF",)),
-    (0, b"II+\0", ("TIFF",)),
-    (0, b"MM\0+", ("TIFF",)),
-    (0, b"\0\0\1\0", ("ICO",)),
-    (0, b"\xff\x0a", ("JXL",)),
-    (4, b"JXL \r\n", ("JXL",)),
-    *((0, b"P%d" % number, ("PPM",)) for number in range(1, 7)),
-    (0, b"Pf", ("PPM",)),
+# (position, bytes found there, the format by the name that Pillow has for it)
+_SIGNATURES = (
+    (0, b"\x89PNG\r\n\x1a\n", "PNG"),
+    (0, b"\xff\xd8\xff", "JPEG"),
+    (8, b"WEBP", "WEBP"),
+    (0, b"GIF8", "GIF"),
+    (0, b"BM", "BMP"),
+    (0, b"II*\0", "TIFF"),
+    (0, b"MM\0*", "TIFF"),
+    (0, b"II+\0", "TIFF"),
+    (0, b"MM\0+", "TIFF"),
+    (0, b"\0\0\1\0", "ICO"),
+    (0, b"\xff\x0a", "JXL"),
+    (4, b"JXL \r\n", "JXL"),
+    *((0, b"P%d" % number, "PPM") for number in range(1, 7)),
+    (0, b"Pf", "PPM"),
 )
 # (position, bytes found there, what the file is)
 _OTHER_FILES = (
@@ -47,32 +47,31 @@ _PLUGINS = {"HEIF": ("pillow_heif", "pillow-heif", "a HEIF"), "JXL": ("pillow_jx
 TAKEN = "PNG, JPEG, WebP, AVIF, TIFF, BMP, GIF, PPM, ICO, and with plugins HEIF and JPEG XL, are taken"
 
 
-def formats_of(file: BinaryIO, name: str) -> tuple[str, ...]:
+def format_of(file: BinaryIO, name: str) -> str:
     """Tell by its first bytes which of Pillow's formats a file is, and make ready the plugin that it needs.
 
     Raises MediaError that says what the file is where it is none of them. The file is left at its begin.
     """
     head = file.read(_HEAD)
     file.seek(0)
-    formats = _format_of_iso_file(head)
-    for position, mark, found in _SIGNATURES:
-        if not formats and head.startswith(mark, position):
-            formats = found
-    if not formats:
+    format = _format_of_iso_file(head) or next(
+        (format for position, mark, format in _SIGNATURES if head.startswith(mark, position)), None
+    )
+    if format is None:
         raise MediaError(f"{name} is {_what_else(head)}")
-    _load_plugin(formats[0], name)
-    return formats
+    _load_plugin(format, name)
+    return format
 
 
-def _format_of_iso_file(head: bytes) -> tuple[str, ...]:
+def _format_of_iso_file(head: bytes) -> str | None:
     """AVIF and HEIF are files of boxes that differ by their brands (ISO 14496-12, section 4.3)."""
     if head[4:8] != b"ftyp":
-        return ()
+        return None
     (size,) = struct.unpack_from(">I", head)
     brands = {head[8:12], *(head[start : start + 4] for start in range(16, min(size, len(head)), 4))}
     if brands & _AVIF_BRANDS:
-        return ("AVIF",)
-    return ("HEIF",) if brands & _HEIF_BRANDS else ()
+        return "AVIF"
+    return "HEIF" if brands & _HEIF_BRANDS else None
 
 
 def _what_else(head: bytes) -> str:
@@ -100,21 +99,25 @@ def _load_plugin(format: str, name: str) -> None:
 
 @dataclass(frozen=True)
 class Writer:
-    """How Pillow writes a format, and what the format holds. modes: those of Pillow that it stores as they are."""
+    """How Pillow writes a format, and what the format holds.
+
+    gray: options that differ for gray without alpha. modes: those of Pillow that are written.
+    """
 
     options: dict[str, Any] = field(default_factory=dict)
+    gray: dict[str, Any] = field(default_factory=dict)
     modes: tuple[str, ...] = ("L", "LA", "RGB", "RGBA")
     holds: tuple[str, ...] = ("icc", "exif", "xmp")
 
 
 WRITERS = {
     "PNG": Writer({"compress_level": 1}),  # a tenth of the time of level 6 for a few per cent of size
-    "JPEG": Writer({"quality": 95, "subsampling": 0}, ("L", "RGB")),
+    "JPEG": Writer({"quality": 95, "subsampling": 0}, modes=("L", "RGB")),
     "WEBP": Writer({"lossless": True}),
-    "AVIF": Writer({"quality": 95, "subsampling": "4:4:4", "speed": 8}),
+    "AVIF": Writer({"quality": 95, "subsampling": "4:4:4", "speed": 8}, gray={"subsampling": "4:0:0"}),
     "TIFF": Writer({"compression": "tiff_adobe_deflate"}),
-    "BMP": Writer({}, ("L", "RGB"), ()),
-    "PPM": Writer({}, ("L", "RGB"), ()),
+    "BMP": Writer(modes=("L", "RGB"), holds=()),
+    "PPM": Writer(modes=("L", "RGB"), holds=()),
     "JXL": Writer({"lossless": True, "effort": 3}),
     "HEIF": Writer({"quality": 95, "chroma": 444}),
 }

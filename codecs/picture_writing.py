@@ -38,9 +38,10 @@ def write_picture(picture: "pil.Image", target: str | os.PathLike[str] | BinaryI
     if picture.mode not in writer.modes:
         raise MediaError(f"{format} has no transparency: save as PNG or WebP, or put the picture on a background first")
     _warn_of_losses(picture, writer, format)
+    options = writer.options | (writer.gray if picture.mode == "L" else {}) | metadata_options(picture, format)
     whole = io.BytesIO()
     try:
-        picture.save(whole, format=format, **writer.options, **metadata_options(picture, format))
+        picture.save(whole, format=format, **options)
     except (OSError, ValueError, RuntimeError) as error:  # Pillow's writers of formats differ in what they raise
         raise MediaError(f"the picture cannot be written as {format}: {error}") from error
     if isinstance(target, str | os.PathLike):

@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple
 
 import numpy as np
 
+from rarefy.codecs.arrays import SIXTEEN_BITS_NOTE
 from rarefy.codecs.limits import Limits
 from rarefy.codecs.modes import Key, Samples, samples_of, samples_of_two_halves, transparent_key
 from rarefy.codecs.orientation import Pixels
-from rarefy.codecs.picture_kinds import formats_of
+from rarefy.codecs.picture_kinds import format_of
 from rarefy.codecs.picture_metadata import Metadata, metadata_of
 from rarefy.codecs.remarks import remarks_on_file, remarks_on_image
 from rarefy.errors import LimitError, MediaError
@@ -42,9 +43,9 @@ def read_picture(file: BinaryIO, name: str, limits: Limits) -> Parts:
 
     Raises MediaError for other files, pictures above the limits (checked before the pixels are decoded) and damage.
     """
-    formats = formats_of(file, name)
-    remarks = remarks_on_file(file, formats[0], name)
-    with _open(file, formats, name) as picture:
+    format = format_of(file, name)
+    remarks = remarks_on_file(file, format, name)
+    with _open(file, format, name) as picture:
         parts = _taken_apart(picture, name, limits, file)
     return parts._replace(notes=tuple(dict.fromkeys((*parts.notes, *remarks))))
 
@@ -54,12 +55,20 @@ def from_pil(picture: "pil.Image", name: str, limits: Limits) -> Parts:
     return _taken_apart(picture, name, limits, None)
 
 
-def _open(file: BinaryIO, formats: tuple[str, ...], name: str) -> "pil.Image":
+def _open(file: BinaryIO, format: str, name: str) -> "pil.Image":
+    """Open by the reader of one format.
+
+    `PIL.Image.open` would hide why it failed, and refuse photographs of 200 megapixels, which our limits take.
+    """
     from PIL import Image as pil
 
+    if format not in pil.OPEN:
+        pil.preinit()
+    if format not in pil.OPEN:
+        pil.init()
     file.seek(0)
     try:
-        return pil.open(file, formats=formats)
+        return pil.OPEN[format][0](file, "")
     except Exception as error:  # Pillow's readers raise many kinds of exceptions on damaged files
         raise _damaged(name, error) from error
 
@@ -69,6 +78,7 @@ def _taken_apart(picture: "pil.Image", name: str, limits: Limits, file: BinaryIO
     _check_size(picture, name, limits)
     _check_planes(picture, name)
     is_wide = any(";16" in str(tile[3]) for tile in getattr(picture, "tile", ()))
+    reduced = (SIXTEEN_BITS_NOTE,) if _is_rounded_by_pillow(picture) else ()
     key = transparent_key(picture)
     if picture.width == 0 or picture.height == 0:
         raise MediaError(f"{name} has no pixels ({picture.width} x {picture.height})")
@@ -76,6 +86,7 @@ def _taken_apart(picture: "pil.Image", name: str, limits: Limits, file: BinaryIO
         picture.load()  # metadata that stands after the pixels is known only now
         samples = _samples(picture, key, name, file, is_wide)
         metadata, notes = metadata_of(picture, name)
+        notes = (*samples.notes, *reduced, *notes, *remarks_on_image(picture))
     except MediaError:
         raise
     except Exception as error:  # as above
@@ -85,7 +96,6 @@ def _taken_apart(picture: "pil.Image", name: str, limits: Limits, file: BinaryIO
         metadata = metadata._replace(icc=None)
     # These readers turn their pictures; what EXIF or XMP still says is of the source
     is_upright = picture.format in ("TIFF", "HEIF") or (picture.format == "JXL" and not getattr(picture, "jpeg", False))
-    notes = (*samples.notes, *notes, *remarks_on_image(picture))
     return Parts(samples.pixels, samples.alpha, metadata, notes, is_upright)
 
 
@@ -102,7 +112,7 @@ def _samples(picture: "pil.Image", key: Key, name: str, file: BinaryIO | None, i
     if file is None or picture.mode not in ("RGB", "RGBA") or _has_planes(picture):
         samples = samples_of(picture, None, name)
         return samples._replace(notes=(*samples.notes, _CUT_BY_PILLOW if file is None else _CUT))
-    with _open(file, (str(picture.format),), name) as again:
+    with _open(file, str(picture.format), name) as again:
         return _samples_of_sixteen_bits(picture, again, key, name)
 
 
@@ -121,6 +131,12 @@ def _samples_of_sixteen_bits(picture: "pil.Image", again: "pil.Image", key: Key,
         return samples._replace(notes=(*samples.notes, _CUT))
     _read_as(again, rawmode[:-1] + _LOW_BYTES[rawmode[-1]])
     return samples_of_two_halves(np.asarray(picture), np.asarray(again), key)
+
+
+def _is_rounded_by_pillow(picture: Any) -> bool:
+    """Tell of a PPM in colour of more than 8 bits, which its reader rounds well; its tile holds the largest sample."""
+    arguments = [tile[3] for tile in getattr(picture, "tile", ()) if picture.format == "PPM" and picture.mode == "RGB"]
+    return any(isinstance(found, tuple) and isinstance(found[-1], int) and found[-1] > 255 for found in arguments)
 
 
 def _has_planes(picture: Any) -> bool:
@@ -152,14 +168,11 @@ def _read_as(picture: Any, rawmode: str) -> None:
 
 
 def _damaged(name: str, error: Exception) -> MediaError:
-    from PIL import UnidentifiedImageError
-    from PIL.Image import DecompressionBombError, DecompressionBombWarning
+    from PIL.Image import DecompressionBombError
 
-    if isinstance(error, UnidentifiedImageError):
-        return MediaError(f"{name} is damaged, incomplete, or of a kind that Pillow cannot read")
     reason = " ".join(str(error).split())[:200] or type(error).__name__
-    if isinstance(error, DecompressionBombError | DecompressionBombWarning):
+    if isinstance(error, DecompressionBombError):
         return MediaError(
             f"{name} is too large for Pillow ({reason}): raise PIL.Image.MAX_IMAGE_PIXELS if you trust it"
         )
-    return MediaError(f"{name} is damaged or incomplete and cannot be read as a picture ({reason})")
+    return MediaError(f"{name} is damaged, incomplete or of a kind that Pillow does not read ({reason})")

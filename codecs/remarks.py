@@ -108,11 +108,9 @@ def _frames(picture: Any) -> str | None:
     count = getattr(picture, "n_frames", 1)
     if count == 1:
         return None
-    if picture.format == "MPO":
-        return f"the first of its {count} pictures is taken; previews, views or maps behind it are left out"
-    what = {"TIFF": "pages", "HEIF": "pictures", "ICO": "icons"}.get(picture.format, "frames")
-    taken = "the primary" if picture.format == "HEIF" else "the first"
-    return f"{taken} of its {count} {what} is taken, the others are left out"
+    what = {"TIFF": "page", "HEIF": "picture", "MPO": "picture"}.get(picture.format, "frame")
+    number = "the primary one" if picture.format == "HEIF" else f"number {picture.tell() + 1}"
+    return f"of its {count} {what}s, {number} is taken; the others are left out"
 
 
 def _gain_map(picture: "pil.Image") -> str | None:

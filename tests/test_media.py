@@ -222,7 +222,7 @@ def test_a_photograph_with_a_preview_behind_it_is_taken() -> None:
     pixels = noise(16, 16)
     data = saved(pil_of(pixels), "MPO", save_all=True, append_images=[pil_of(noise(8, 8))])
     assert PIL.Image.open(io.BytesIO(data)).format == "MPO"
-    with pytest.warns(RarefyWarning, match="the first of its 2 pictures"):
+    with pytest.warns(RarefyWarning, match="of its 2 pictures, number 1"):
         assert as_image(data).width == 16
 
 
@@ -304,8 +304,6 @@ def test_limits_hold_before_pixels_are_decoded() -> None:
         assert as_image(source, Limits(pixels=20)).width == 5
         with pytest.raises(MediaError, match="limit of 19"):
             as_image(source, Limits(pixels=19))
-    with pytest.raises(MediaError, match="MAX_IMAGE_PIXELS"):
-        as_image(_png(60_000, 60_000, 8, 0, b""), Limits.none())
 
 
 def test_arrays_of_any_layout() -> None:
