@@ -60,7 +60,7 @@ class RarefyPlugin(PluginV3):
         """Shape and type of what `read` gives, from the header alone."""
         _check_index(index)
         info = self._info()
-        channels = info.channels + ("alpha" in info.sections)
+        channels = info.channels + info.header.has_alpha
         shape = (info.size[1], info.size[0], *([channels] if channels > 1 else []))
         return ImageProperties(
             shape=(1, *shape) if index is ... else shape,

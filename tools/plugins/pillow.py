@@ -22,7 +22,8 @@ if TYPE_CHECKING:
 FORMAT = "RAREFY"
 MIME = "image/x-rarefy"
 # What `save` hands on to `rarefy.encode`.
-_OPTIONS = ("codec", "quality", "threads", "device", "precision")
+_OPTIONS = ("codec", "quality", "target_size", "target_bpp", "target_psnr", "threads", "device", "precision")
+_REDUCTIONS = (8, 4, 2)  # of `rarefy.open(...).preview`
 _INFO_NAMES = {"icc": "icc_profile", "exif": "exif", "xmp": "xmp"}
 
 
@@ -49,15 +50,29 @@ class RarefyImageFile(ImageFile.ImageFile):
 
     def _read_head(self, data: FileBytes) -> None:
         head = read_head(data, Limits())
-        self._size = head.header.width, head.header.height
-        self._mode = "L" if head.header.channels == 1 else "RGB"
+        self._size = self._full_size = head.header.width, head.header.height
+        self._mode = ("L" if head.header.channels == 1 else "RGB") + ("A" if head.header.has_alpha else "")
+        self._reduction = 1
         self.tile = [ImageFile._Tile("rarefy", (0, 0, *self._size), 0, self._mode)]
         for span in head.metadata:
             value = data[span.start : span.stop]
             self.info[_INFO_NAMES[span.name]] = b"Exif\0\0" + value if span.name == "exif" else value
 
+    def draft(self, mode: str | None, size: tuple[int, int] | None) -> tuple[str, tuple[int, int, float, float]] | None:
+        """Let `load` decode at 1/2, 1/4 or 1/8 of the size where that is not below `size`, as `thumbnail` asks."""
+        if not self.tile or size is None:
+            return None
+        width, height = self._full_size
+        ratio = min(width // max(size[0], 1), height // max(size[1], 1))
+        n = self._reduction = next((n for n in _REDUCTIONS if n <= ratio), 1)
+        self._size = -(-width // n), -(-height // n)
+        return self.mode, (0, 0, width / n, height / n)
+
     def load(self) -> "PixelAccess | None":
-        """Decode the pixels, the first time; raises OSError where that cannot be done."""
+        """Decode the pixels, the first time; raises OSError where that cannot be done.
+
+        With `ImageFile.LOAD_TRUNCATED_IMAGES` what is lost of a damaged file is gray.
+        """
         if self.tile:
             picture = self._decode().to_pil()
             self.im, self._mode, self._size, self.tile = picture.im, picture.mode, picture.size, []
@@ -86,7 +101,9 @@ class RarefyImageFile(ImageFile.ImageFile):
         file = self._file()
         file.seek(0)
         try:
-            return rarefy.decode(file.read())
+            if self._reduction > 1:
+                return rarefy.open(file.read()).preview(self._reduction)
+            return rarefy.decode(file.read(), allow_damaged=ImageFile.LOAD_TRUNCATED_IMAGES)
         except RarefyError as error:
             raise OSError(f"{self._name()}: {error}") from error
 

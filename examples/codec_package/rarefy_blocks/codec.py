@@ -81,6 +81,7 @@ class BlockCodec(Codec):
             return F.conv2d(x.float() - 0.5, self.basis, stride=BLOCK)
 
     def synthesis(self, latents: Tensor, unit: Unit) -> Tensor:
-        """The transpose of `analysis`, which is its inverse."""
+        """The transpose of `analysis`, which is its inverse; a preview is made of the means of the basis."""
         with torch.autocast(latents.device.type, enabled=False):
-            return F.conv_transpose2d(latents.float(), self.basis, stride=BLOCK) + 0.5
+            basis = F.avg_pool2d(self.basis, unit.reduction)
+            return F.conv_transpose2d(latents.float(), basis, stride=BLOCK // unit.reduction) + 0.5
