@@ -73,25 +73,36 @@ def _open(file: BinaryIO, format: str, name: str) -> "pil.Image":
         raise _damaged(name, error) from error
 
 
+class _Plan(NamedTuple):
+    """What Pillow tells only before it loads the samples. is_wide: 16 bits, of which its modes hold 8."""
+
+    is_wide: bool
+    is_rounded: bool
+    key: Key
+
+
+def _plan(picture: "pil.Image", name: str) -> _Plan:
+    if picture.width == 0 or picture.height == 0:
+        raise MediaError(f"{name} has no pixels ({picture.width} x {picture.height})")
+    _check_planes(picture, name)
+    is_wide = any(";16" in str(tile[3]) for tile in getattr(picture, "tile", ()))
+    return _Plan(is_wide and not picture.mode.startswith("I"), _is_rounded_by_pillow(picture), transparent_key(picture))
+
+
 def _taken_apart(picture: "pil.Image", name: str, limits: Limits, file: BinaryIO | None) -> Parts:
     """Load an image and take it apart. file: where it can be read once more, for the lower bytes of 16 bits."""
     _check_size(picture, name, limits)
-    _check_planes(picture, name)
-    is_wide = any(";16" in str(tile[3]) for tile in getattr(picture, "tile", ()))
-    reduced = (SIXTEEN_BITS_NOTE,) if _is_rounded_by_pillow(picture) else ()
-    key = transparent_key(picture)
-    if picture.width == 0 or picture.height == 0:
-        raise MediaError(f"{name} has no pixels ({picture.width} x {picture.height})")
     try:
+        plan = _plan(picture, name)
         picture.load()  # metadata that stands after the pixels is known only now
-        samples = _samples(picture, key, name, file, is_wide)
+        _check_size(picture, name, limits)  # an icon may have another size than the list of its file says
+        samples = _samples(picture, plan, name, file)
         metadata, notes = metadata_of(picture, name)
-        notes = (*samples.notes, *reduced, *notes, *remarks_on_image(picture))
+        notes = (*samples.notes, *notes, *remarks_on_image(picture))
     except MediaError:
         raise
     except Exception as error:  # as above
         raise _damaged(name, error) from error
-    _check_size(picture, name, limits)  # an ICO may hold another size than its list says
     if not samples.has_profile:
         metadata = metadata._replace(icc=None)
     # These readers turn their pictures; what EXIF or XMP still says is of the source
@@ -106,14 +117,19 @@ def _check_size(picture: "pil.Image", name: str, limits: Limits) -> None:
         raise MediaError(f"{name}: {error}") from error
 
 
-def _samples(picture: "pil.Image", key: Key, name: str, file: BinaryIO | None, is_wide: bool) -> Samples:
-    if not is_wide or picture.mode.startswith("I"):
-        return samples_of(picture, key, name)
+def _samples(picture: "pil.Image", plan: _Plan, name: str, file: BinaryIO | None) -> Samples:
+    if not plan.is_wide:
+        samples = samples_of(picture, plan.key, name)
+        return _with_note(samples, SIXTEEN_BITS_NOTE) if plan.is_rounded else samples
     if file is None or picture.mode not in ("RGB", "RGBA") or _has_planes(picture):
-        samples = samples_of(picture, None, name)
-        return samples._replace(notes=(*samples.notes, _CUT_BY_PILLOW if file is None else _CUT))
+        key = tuple(value >> 8 for value in plan.key) if isinstance(plan.key, tuple) else None
+        return _with_note(samples_of(picture, key, name), _CUT_BY_PILLOW if file is None else _CUT)
     with _open(file, str(picture.format), name) as again:
-        return _samples_of_sixteen_bits(picture, again, key, name)
+        return _samples_of_sixteen_bits(picture, again, plan.key, name)
+
+
+def _with_note(samples: Samples, note: str) -> Samples:
+    return samples._replace(notes=(*samples.notes, note))
 
 
 def _samples_of_sixteen_bits(picture: "pil.Image", again: "pil.Image", key: Key, name: str) -> Samples:
@@ -127,8 +143,7 @@ def _samples_of_sixteen_bits(picture: "pil.Image", again: "pil.Image", key: Key,
         bytes_of_pixel = np.asarray(again)
         return samples_of_two_halves(bytes_of_pixel[:, :, 0::2], bytes_of_pixel[:, :, 1::2], key)
     if rawmode.startswith("RGBa"):  # colours are divided by alpha while they are read, each byte on its own
-        samples = samples_of(picture, key, name)
-        return samples._replace(notes=(*samples.notes, _CUT))
+        return _with_note(samples_of(picture, key, name), _CUT)
     _read_as(again, rawmode[:-1] + _LOW_BYTES[rawmode[-1]])
     return samples_of_two_halves(np.asarray(picture), np.asarray(again), key)
 
