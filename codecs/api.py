@@ -16,7 +16,7 @@ from rarefy.codecs.decoding import Decoder, decode_alike, join
 from rarefy.codecs.grid import Box
 from rarefy.codecs.limits import Limits
 from rarefy.codecs.media import Image, as_image
-from rarefy.codecs.registry import find
+from rarefy.codecs.registry import find, find_for_file
 from rarefy.codecs.salvage import DamagedFile, read_damaged
 from rarefy.codecs.targets import Target, encode_to
 from rarefy.codecs.weights import load_codec
@@ -268,7 +268,7 @@ def open(data: Data, *, limits: Limits | None = None, device: str = "cpu") -> Re
 
 
 def _codec_of(header: Header, device: str) -> Codec:
-    return load_codec(find(header.codec).name, device, header.weights)
+    return load_codec(find_for_file(header.codec).name, device, header.weights)
 
 
 def _bytes(data: Data) -> bytes:

@@ -68,6 +68,16 @@ def find(name: str) -> CodecEntry:
     return offer
 
 
+def find_for_file(name: str) -> CodecEntry:
+    """The entry of the codec that a file names; raises UnsupportedError where it is not here."""
+    try:
+        return find(name)
+    except OptionError as error:
+        raise UnsupportedError(
+            f'the file was made by codec "{name}", which is not here: install its package or a newer rarefy'
+        ) from error
+
+
 def build(name: str, model: dict[str, Any]) -> "Codec":
     """A codec with random weights; `model` holds the fields of its config.
 

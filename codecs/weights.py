@@ -93,7 +93,17 @@ def candidates(name: str) -> list[Path]:
     """Weights files of a codec: those of RAREFY_WEIGHTS first, then those that came with the codec."""
     folders = [Path(p) for p in os.environ.get("RAREFY_WEIGHTS", "").split(os.pathsep) if p]
     folders.append(find(name).weights or Path(__file__).parent.parent / "weights")
-    return [path for folder in folders for path in sorted(folder.glob(f"{name}*.safetensors"))]
+    paths = [path for folder in folders for path in sorted(folder.glob(f"{name}*.safetensors"))]
+    return [path for path in paths if _codec_of(path) in (name, None)]
+
+
+def _codec_of(path: Path) -> str | None:
+    """The codec that a weights file is for: one name may begin like another. None where reading it will tell more."""
+    try:
+        with safe_open(path, "pt") as file:
+            return (file.metadata() or {}).get("codec")
+    except (OSError, SafetensorError):
+        return None
 
 
 def load_codec(name: str, device: str = "cpu", needed: bytes = b"") -> Codec:

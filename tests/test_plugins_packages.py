@@ -124,10 +124,19 @@ def test_its_files_need_the_package(example: Path, photograph: Pixels, monkeypat
     data = rarefy.encode(photograph, codec=NAME)
     monkeypatch.setattr(sys, "path", [folder for folder in sys.path if folder != str(example)])
     forget()
-    with pytest.raises(rarefy.RarefyError, match=NAME):
+    with pytest.raises(UnsupportedError, match=f'made by codec "{NAME}", which is not here'):
         rarefy.decode(data)
     with rarefy.open(data) as file:
         assert file.info.codec == NAME
+
+
+def test_weights_of_a_codec_whose_name_goes_on_are_left_alone(
+    example: Path, photograph: Pixels, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.copy(example / "rarefy_blocks/example-blocks.safetensors", tmp_path / "image-blocks.safetensors")
+    monkeypatch.setenv("RAREFY_WEIGHTS", str(tmp_path))
+    with rarefy.open(rarefy.encode(photograph)) as file:
+        assert file.info.codec == "image"
 
 
 def test_an_entry_is_found_and_listed(offer: Callable[..., None]) -> None:
