@@ -1,12 +1,14 @@
-"""The reference: every public name is in it, with a docstring and the signature that Python sees."""
+"""The reference: every public name is in it, with a docstring and the signature that Python sees; and profiling."""
 
 import ast
 import inspect
 import re
 from importlib import import_module
+from pathlib import Path
 from types import FunctionType
 
 import pytest
+import torch
 
 import rarefy
 from rarefy.tools.pages.checkout import ROOT
@@ -122,3 +124,21 @@ def test_long_signatures_take_a_line_a_parameter() -> None:
     function = ast.parse(source).body[0]
     assert isinstance(function, ast.FunctionDef)
     assert function_signature(source, function).splitlines()[:2] == ["long(", "    parameter_a: int,"]
+
+
+def test_the_scripts_on_profiling_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    scripts = re.findall(r"^```python\n(.*?)^```$", (ROOT / "docs/PROFILING.md").read_text(), re.M | re.S)
+    monkeypatch.chdir(tmp_path)
+    threads = torch.get_num_threads()
+    names: dict[str, object] = {}
+    try:
+        for script in scripts:
+            exec(compile(script.replace("768, 512", "128, 96"), "docs/PROFILING.md", "exec"), names)
+    finally:
+        torch.set_num_threads(threads)
+    printed = capsys.readouterr().out
+    for part in ("entropy/integer.py", "models/transforms.py", "entropy/coder.py", "aten::"):
+        assert part in printed
+    assert (tmp_path / "decode.json").stat().st_size > 0
