@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple
 import numpy as np
 
 from rarefy.codecs.arrays import SIXTEEN_BITS_NOTE
+from rarefy.codecs.jxl_size import jxl_size
 from rarefy.codecs.limits import Limits
 from rarefy.codecs.modes import Key, Samples, samples_of, samples_of_two_halves, transparent_key
 from rarefy.codecs.orientation import Pixels
@@ -24,6 +25,7 @@ _CUT_BY_PILLOW = (
     "the lower 8 of its 16 bits per sample were cut off by Pillow: give the file itself to have them rounded"
 )
 _CUT = "the lower 8 of its 16 bits per sample are cut off"
+_JXL_HEAD = 1 << 16  # bytes, in which the codestream of a JPEG XL file nearly always begins
 _BITS_PER_SAMPLE, _PLANAR_CONFIGURATION = 258, 284  # TIFF 6.0
 _LOW_BYTES = {"B": "L", "L": "B", "N": "L" if sys.byteorder == "big" else "B"}  # Pillow's raw modes of byte orders
 
@@ -45,6 +47,8 @@ def read_picture(file: BinaryIO, name: str, limits: Limits) -> Parts:
     """
     format = format_of(file, name)
     remarks = remarks_on_file(file, format, name)
+    if format == "JXL":
+        _check_jxl(file, name, limits)
     with _open(file, format, name) as picture:
         parts = _taken_apart(picture, name, limits, file)
     return parts._replace(notes=tuple(dict.fromkeys((*parts.notes, *remarks))))
@@ -91,11 +95,11 @@ def _plan(picture: "pil.Image", name: str) -> _Plan:
 
 def _taken_apart(picture: "pil.Image", name: str, limits: Limits, file: BinaryIO | None) -> Parts:
     """Load an image and take it apart. file: where it can be read once more, for the lower bytes of 16 bits."""
-    _check_size(picture, name, limits)
+    _check_size(picture.size, name, limits)
     try:
         plan = _plan(picture, name)
         picture.load()  # metadata that stands after the pixels is known only now
-        _check_size(picture, name, limits)  # an icon may have another size than the list of its file says
+        _check_size(picture.size, name, limits)  # an icon may have another size than the list of its file says
         samples = _samples(picture, plan, name, file)
         metadata, notes = metadata_of(picture, name)
         notes = (*samples.notes, *notes, *remarks_on_image(picture))
@@ -110,9 +114,17 @@ def _taken_apart(picture: "pil.Image", name: str, limits: Limits, file: BinaryIO
     return Parts(samples.pixels, samples.alpha, metadata, notes, is_upright)
 
 
-def _check_size(picture: "pil.Image", name: str, limits: Limits) -> None:
+def _check_jxl(file: BinaryIO, name: str, limits: Limits) -> None:
+    """Check the size before its reader decodes all pixels to tell it."""
+    file.seek(0)
+    size = jxl_size(file.read(_JXL_HEAD))
+    if size is not None:
+        _check_size(size, name, limits)
+
+
+def _check_size(size: tuple[int, int], name: str, limits: Limits) -> None:
     try:
-        limits.check_picture(picture.width, picture.height)
+        limits.check_picture(*size)
     except LimitError as error:
         raise MediaError(f"{name}: {error}") from error
 

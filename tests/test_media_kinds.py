@@ -2,6 +2,8 @@
 
 import io
 import struct
+import sys
+import types
 import warnings
 import zlib
 from pathlib import Path
@@ -14,6 +16,7 @@ from numpy.typing import NDArray
 from PIL import ImageCms, PngImagePlugin
 
 from rarefy.codecs.colour import is_srgb
+from rarefy.codecs.jxl_size import jxl_size
 from rarefy.codecs.limits import Limits
 from rarefy.codecs.media import Image, as_image
 from rarefy.codecs.remarks import remarks_on_file
@@ -476,8 +479,6 @@ def test_limits_hold_for_every_format() -> None:
     [(b"\0\0\0\x18ftypheic\0\0\0\0heicmif1", "pillow-heif"), (b"\xff\x0a\x00\x00", "pillow-jxl-plugin")],
 )
 def test_a_missing_plugin_is_named(head: bytes, package: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    import sys
-
     monkeypatch.setitem(sys.modules, package.replace("-", "_").removesuffix("_plugin"), None)
     with pytest.raises(MediaError, match=f"needs a plugin: pip install {package}"):
         as_image(head)
@@ -501,6 +502,34 @@ def test_plugins_read_and_write(channels: int, suffix: str, tmp_path: Path) -> N
     else:
         assert np.abs(again.pixels.astype(float) - image.pixels).mean() < 6
         assert np.array_equal(again.alpha, image.alpha) if image.alpha is not None else again.alpha is None
+
+
+@pytest.mark.parametrize(
+    ("size", "head"),
+    [  # the first bytes that libjxl 0.11 writes
+        ((1, 1), "ff0a001010090800010020004b188b15"),
+        ((256, 256), "ff0a7f40240802010090004b188b1500"),
+        ((5000, 3), "ff0a10800e278804080201001c000000"),
+        ((640, 800), "ff0afa18e84f8048080201001c000000"),
+        ((512, 256), "ff0aff41240802010034000000400774"),
+        (
+            (257, 3),
+            "0000000c4a584c200d0a870a00000014667479706a786c20000000006a786c20"
+            "000000136a786c7000000000ff0a10000082480000001645786966" + "00" * 16,
+        ),
+    ],
+)
+def test_the_size_of_a_jpeg_xl_is_known_before_it_is_decoded(size: tuple[int, int], head: str) -> None:
+    data = bytes.fromhex(head)
+    assert jxl_size(data) == size
+    for stop in range(len(data)):
+        assert jxl_size(data[:stop]) in (None, size)
+
+
+def test_a_jpeg_xl_above_the_limits_is_not_decoded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "pillow_jxl", types.ModuleType("pillow_jxl"))
+    with pytest.raises(MediaError, match="5000 x 3 pixels"):
+        as_image(bytes.fromhex("ff0a10800e278804080201001c000000"), Limits(side=4999))
 
 
 # Colours that nobody sees
