@@ -189,6 +189,11 @@ def test_the_man_page_tells_what_the_program_knows() -> None:
     assert read == {name for name, _ in man.ENVIRONMENT}
 
 
+def test_the_man_page_names_the_files_of_the_package() -> None:
+    shared = {f"share/{path.relative_to(FOLDER).as_posix()}" for path in FOLDER.rglob("*") if path.is_file()}
+    assert shared - {"share/man/man1/rarefy.1"} == {name for name, _ in man.INSTALLED}
+
+
 def test_the_examples_of_the_man_page_parse() -> None:
     parser = cli.build_parser()
     for _, example in man.EXAMPLES:

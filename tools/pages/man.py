@@ -36,7 +36,27 @@ EXAMPLES = (
     ("Describe a file to a program:", "rarefy info --json photo.rfy"),
     ("Send a picture through a pipe:", "rarefy encode - -o - < photo.png | rarefy decode - -o - > copy.png"),
 )
-FILES = "Files end in `.rfy`; their media type is application/vnd.rarefy."
+FILES = """\
+Names of files end in `.rfy`; their media type is application/vnd.rarefy.
+
+The package brings these files, below the prefix of the environment that it is installed in:"""
+INSTALLED = (
+    (
+        "share/bash-completion/completions/rarefy",
+        "Completion for bash. Newer releases of bash-completion find it beside the command; elsewhere `source` it.",
+    ),
+    ("share/zsh/site-functions/_rarefy", "Completion for zsh: its folder belongs into `fpath` before `compinit`."),
+    (
+        "share/fish/vendor_completions.d/rarefy.fish",
+        "Completion for fish, which finds it below `XDG_DATA_DIRS` or in `~/.config/fish/completions`.",
+    ),
+    (
+        "share/mime/packages/rarefy.xml",
+        "The media type, for desktops: copy it into `~/.local/share/mime/packages` and run "
+        "`update-mime-database ~/.local/share/mime`.",
+    ),
+    ("share/rarefy/rarefy.magic", "The signature, for file(1): `file -m` with this file, or a part of `~/.magic`."),
+)
 WIDTH, GLUE = 70, "\0"
 CODE = re.compile(r"`([^`]+)`")
 
@@ -64,7 +84,8 @@ def man_page(root: Command) -> str:
         ".SH ENVIRONMENT",
         *_terms(ENVIRONMENT),
         ".SH FILES",
-        *_filled(FILES),
+        *_paragraphs(FILES),
+        *_terms(INSTALLED),
         ".SH EXAMPLES",
         *[line for example in EXAMPLES for line in _example(*example)][1:],
         ".SH SEE ALSO",

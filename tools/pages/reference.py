@@ -13,7 +13,10 @@ from rarefy.tools.pages.signatures import class_signature, function_signature, i
 
 # The chapters of a package's page are its modules that programs use; what is not here is for readers of the source.
 CHAPTERS = {
-    "codecs": ("base", "image", "registry", "weights", "media", "limits", "container", "header", "info", "sections"),
+    "codecs": (
+        *("base", "image", "registry", "weights", "media", "limits", "grid", "encoding", "decoding", "targets"),
+        *("container", "header", "info", "sections", "salvage"),
+    ),
     "entropy": ("tables", "coder", "rans", "coding", "hyperprior", "integer", "quantise", "likelihood", "precision"),
 }
 FACTS = frozenset({"Args:", "Raises:", "Returns:", "Yields:"})
