@@ -74,12 +74,13 @@ def samples_of(picture: "pil.Image", key: Key, name: str) -> Samples:
         raise MediaError(
             f"{name} is a picture of the kind {mode!r}, which is not taken: convert it to RGB or gray first"
         )
-    pixels, alpha = split_alpha(_array(picture.convert(_SAME[mode])))
+    same = picture if mode == _SAME[mode] else picture.convert(_SAME[mode])
+    pixels, alpha = split_alpha(_array(same))
     return Samples(pixels, _of_key(pixels, key) if alpha is None else alpha)
 
 
 def _array(picture: "pil.Image") -> npt.NDArray[Any]:
-    array = np.asarray(picture)
+    array = np.array(picture)  # a copy: what Pillow gives by itself is read-only
     return array if array.ndim == 3 else array[:, :, np.newaxis]
 
 

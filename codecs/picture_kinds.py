@@ -118,7 +118,7 @@ WRITERS = {
     "TIFF": Writer({"compression": "tiff_adobe_deflate"}),
     "BMP": Writer(modes=("L", "RGB"), holds=()),
     "PPM": Writer(modes=("L", "RGB"), holds=()),
-    "JXL": Writer({"lossless": True, "effort": 3}),
+    "JXL": Writer({"lossless": True, "effort": 3}, holds=("icc", "exif")),  # its plugin takes no XMP
     "HEIF": Writer({"quality": 95, "chroma": 444}),
 }
 SUFFIXES = {

@@ -62,7 +62,7 @@ def _format_of(target: str | os.PathLike[str] | BinaryIO) -> str:
 def _warn_of_losses(picture: "pil.Image", writer: Writer, format: str) -> None:
     lost = [_SAID[ours] for key, ours in _NAMES.items() if key in picture.info and ours not in writer.holds]
     if lost:
-        warnings.warn(f"{format} holds no metadata: {', '.join(lost)} left out", RarefyWarning, stacklevel=4)
+        warnings.warn(f"left out, as {format} does not take it: {', '.join(lost)}", RarefyWarning, stacklevel=4)
 
 
 def _write_file(path: Path, data: memoryview) -> None:

@@ -418,7 +418,7 @@ def test_a_palette_of_a_bitmap_with_alpha_keeps_it() -> None:
 def test_saving_without_metadata_is_said(tmp_path: Path) -> None:
     image = Image(noise(4, 5, 3), SRGB, with_resolution(None, (300, 300)))
     for suffix in ("bmp", "ppm"):
-        with pytest.warns(RarefyWarning, match="holds no metadata: colour profile, EXIF left out"):
+        with pytest.warns(RarefyWarning, match="left out, as .* does not take it: colour profile, EXIF"):
             image.save(tmp_path / f"a.{suffix}")
     with warnings.catch_warnings():
         warnings.simplefilter("error")
@@ -485,6 +485,13 @@ def test_a_missing_plugin_is_named(head: bytes, package: str, monkeypatch: pytes
     suffix = "heic" if "heif" in package else "jxl"
     with pytest.raises(MediaError, match=f"needs a plugin: pip install {package}"):
         as_image(noise(4, 5, 3)).save(tmp_path / f"a.{suffix}")
+
+
+def test_pixels_of_files_may_be_changed() -> None:
+    for channels in (1, 2, 3, 4):
+        image = quietly(png(noise(3, 4, channels)))
+        assert image.pixels.flags.writeable
+        assert image.alpha is None or image.alpha.flags.writeable
 
 
 @pytest.mark.parametrize("suffix", ["jxl", "heic"])
