@@ -469,9 +469,30 @@ def test_limits_hold_for_every_format() -> None:
         data = saved(PIL.Image.fromarray(noise(16, 16, 3)), format)
         with pytest.raises(MediaError, match="limit of 255"):
             as_image(data, Limits(pixels=255))
-        for stop in (len(data) // 4, len(data) // 2):  # and cut files are told
-            with pytest.raises(MediaError):
-                as_image(data[:stop])
+
+
+@pytest.mark.parametrize(
+    ("format", "options"),
+    [
+        ("PNG", {}),
+        ("JPEG", {}),
+        ("JPEG", {"progressive": True}),
+        ("WEBP", {}),
+        ("WEBP", {"lossless": True}),
+        ("AVIF", {}),
+        ("TIFF", {}),
+        ("BMP", {}),
+        ("GIF", {}),
+        ("PPM", {}),
+        ("ICO", {}),
+    ],
+)
+def test_half_a_file_is_never_half_a_picture(format: str, options: dict[str, Any]) -> None:
+    data = saved(PIL.Image.fromarray(noise(48, 48, 3)), format, **options)
+    for stop in range(1, len(data) - 40, len(data) // 25):  # the last bytes need not belong to the pixels
+        with pytest.raises(MediaError) as caught:
+            as_image(data[:stop])
+        assert "\n" not in str(caught.value)
 
 
 @pytest.mark.parametrize(
