@@ -8,8 +8,10 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from rarefy.codecs import registry
+from rarefy.codecs.base import Codec
 from rarefy.codecs.image import ImageCodec
 from rarefy.codecs.registry import CodecEntry
+from rarefy.codecs.weights import read_weights
 
 NAME = "fixture"
 WEIGHTS = Path(__file__).parent / "fixture.safetensors"
@@ -30,3 +32,9 @@ def registered() -> Iterator[None]:
         yield
     finally:
         del registry._CODECS[NAME]
+
+
+def load() -> Codec:
+    """The codec with its weights."""
+    with registered():
+        return read_weights(WEIGHTS)

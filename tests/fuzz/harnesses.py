@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from conformance.fixture import WEIGHTS, registered
+from conformance.fixture import load, registered
 from numpy.typing import NDArray
 
 from rarefy import kernels
@@ -160,8 +160,7 @@ def decode_file(data: bytes) -> str:
 @cache
 def fixture_codec() -> Codec:
     """The codec of the tests."""
-    with registered():
-        return read_weights(WEIGHTS)
+    return load()
 
 
 @cache
