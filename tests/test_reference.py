@@ -126,6 +126,7 @@ def test_long_signatures_take_a_line_a_parameter() -> None:
     assert function_signature(source, function).splitlines()[:2] == ["long(", "    parameter_a: int,"]
 
 
+@pytest.mark.slow
 def test_the_scripts_on_profiling_run(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -139,6 +140,6 @@ def test_the_scripts_on_profiling_run(
     finally:
         torch.set_num_threads(threads)
     printed = capsys.readouterr().out
-    for part in ("entropy/integer.py", "models/transforms.py", "entropy/coder.py", "aten::"):
+    for part in ("entropy/integer.py", "entropy/coding.py", "models/transforms.py", "aten::"):
         assert part in printed
     assert (tmp_path / "decode.json").stat().st_size > 0

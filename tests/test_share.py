@@ -14,19 +14,18 @@ import pytest
 from rarefy.codecs.header import CODEC_NUMBERS, SIGNATURE
 from rarefy.tools import cli, terminal
 from rarefy.tools.pages import man
-from rarefy.tools.pages.checkout import ROOT, SHARE, stale
+from rarefy.tools.pages.checkout import ROOT, SHARE, pages, stale
 from rarefy.tools.pages.commands import Command, Option, Value, read_commands
 from rarefy.tools.pages.fish import fish_completion
 from rarefy.tools.pages.media_type import MEDIA_TYPE
 from rarefy.tools.pages.zsh import zsh_completion
 
-FOLDER = ROOT / SHARE
-BASH = FOLDER / "bash-completion/completions/rarefy"
-ZSH = FOLDER / "zsh/site-functions/_rarefy"
-FISH = FOLDER / "fish/vendor_completions.d/rarefy.fish"
-MAN = FOLDER / "man/man1/rarefy.1"
-MIME = FOLDER / "mime/packages/rarefy.xml"
-MAGIC = FOLDER / "rarefy/rarefy.magic"
+BASH = "bash-completion/completions/rarefy"
+ZSH = "zsh/site-functions/_rarefy"
+FISH = "fish/vendor_completions.d/rarefy.fish"
+MAN = "man/man1/rarefy.1"
+MIME = "mime/packages/rarefy.xml"
+MAGIC = "rarefy/rarefy.magic"
 FORMAT = (ROOT / "docs/FORMAT.md").read_text(encoding="utf-8")
 
 
@@ -40,6 +39,18 @@ def root() -> Command:
     return read_commands()
 
 
+@pytest.fixture(scope="module")
+def share(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The pages as they are written now: that those of the checkout are the same is a test of its own."""
+    folder = tmp_path_factory.mktemp("share")
+    for name, page in pages().items():
+        if name.startswith(f"{SHARE}/"):
+            path = folder / name.removeprefix(f"{SHARE}/")
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(page, encoding="utf-8")
+    return folder
+
+
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A working folder with files of several kinds, one of whose names has a space, and a folder."""
@@ -50,9 +61,9 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def bash(lines: Sequence[Sequence[str]]) -> list[set[str]]:
+def bash(share: Path, lines: Sequence[Sequence[str]]) -> list[set[str]]:
     """Complete the last word of each line as bash does; returns what it offers for each."""
-    script = [f'source "{BASH}"']
+    script = [f'source "{share / BASH}"']
     for words in lines:
         quoted = " ".join(f"'{word}'" for word in words)
         script += [f"COMP_WORDS=({quoted})", f"COMP_CWORD={len(words) - 1}", "_rarefy"]
@@ -62,16 +73,16 @@ def bash(lines: Sequence[Sequence[str]]) -> list[set[str]]:
     return [set(offered.split("\n")) - {""} for offered in done.stdout.split("---\n")[:-1]]
 
 
-def fish(line: str) -> set[str]:
+def fish(share: Path, line: str) -> set[str]:
     """Complete a line as fish does; returns the words without their descriptions."""
-    script = f"source {FISH}; complete -C '{line}'"
+    script = f"source {share / FISH}; complete -C '{line}'"
     done = subprocess.run(["fish", "--no-config", "-c", script], capture_output=True, text=True, check=True)
     assert done.stderr == ""
     return {offered.split("\t")[0] for offered in done.stdout.splitlines()}
 
 
 def test_pages_are_current() -> None:
-    assert not stale(), "run `make pages` and commit what it changes"
+    assert sorted(stale()) == [], "run `make pages` and commit what it changes"
 
 
 def test_the_tree_of_commands_is_that_of_the_parsers(root: Command) -> None:
@@ -87,18 +98,19 @@ def test_the_tree_of_commands_is_that_of_the_parsers(root: Command) -> None:
 
 
 @needs("bash")
-def test_bash_offers_every_verb_and_every_option(root: Command) -> None:
+def test_bash_offers_every_verb_and_every_option(share: Path, root: Command) -> None:
     commands = list(root.walk())
-    verbs = bash([[*command.words, ""] for command in commands])
-    flags = bash([[*command.words, "-"] for command in commands])
+    verbs = bash(share, [[*command.words, ""] for command in commands])
+    flags = bash(share, [[*command.words, "-"] for command in commands])
     for command, offered, options in zip(commands, verbs, flags, strict=True):
         assert {below.words[-1] for below in command.commands} <= offered, command.name
         assert {flag for option in command.options for flag in option.flags} == options, command.name
 
 
 @needs("bash")
-def test_bash_offers_the_files_that_a_verb_takes(folder: Path) -> None:
+def test_bash_offers_the_files_that_a_verb_takes(share: Path, folder: Path) -> None:
     encode, begun, decode, train, output, data, between = bash(
+        share,
         [
             ["rarefy", "encode", ""],
             ["rarefy", "encode", "my"],
@@ -107,7 +119,7 @@ def test_bash_offers_the_files_that_a_verb_takes(folder: Path) -> None:
             ["rarefy", "encode", "cat.png", "-o", ""],
             ["rarefy", "train", "image.toml", "--data", "pictures", ""],
             ["rarefy", "encode", "-f", "cat.png", "c"],
-        ]
+        ],
     )
     assert encode == {"cat.png", "DOG.JPG", "my holiday.png", "pictures"}
     assert begun == {"my holiday.png"}
@@ -119,37 +131,42 @@ def test_bash_offers_the_files_that_a_verb_takes(folder: Path) -> None:
 
 
 @needs("bash")
-def test_bash_offers_the_values_of_options(folder: Path) -> None:
+def test_bash_offers_the_values_of_options(share: Path, folder: Path) -> None:
     device, spelled, begun, number, bench = bash(
+        share,
         [
             ["rarefy", "decode", "--device", ""],
             ["rarefy", "decode", "--device", "=", "cu"],
             ["rarefy", "encode", "--codec", "=", "im"],
             ["rarefy", "encode", "--quality", ""],
             ["rarefy", "bench", "speed", "--json", "no"],
-        ]
+        ],
     )
     assert (device, spelled, begun, number) == ({"cpu", "cuda"}, {"cuda"}, {"image"}, set())
     assert bench == {"notes.txt"}  # --json takes a file here, and none elsewhere
 
 
 @needs("fish")
-def test_fish_offers_what_bash_does(root: Command, folder: Path) -> None:
-    assert {below.words[-1] for below in root.commands} <= fish("rarefy ")
-    assert fish("rarefy bench ") == {"images", "speed", "exactness"}
-    assert fish("rarefy encode ") == {"cat.png", "DOG.JPG", "my holiday.png", "pictures/"}
-    assert fish("rarefy decode k") == {"kept.rfy"}
-    assert fish("rarefy decode --device ") == {"cpu", "cuda"}
+def test_fish_offers_what_bash_does(share: Path, root: Command, folder: Path) -> None:
+    bench = next(command for command in root.commands if command.words[-1] == "bench")
+    assert {below.words[-1] for below in root.commands} <= fish(share, "rarefy ")
+    assert {below.words[-1] for below in bench.commands} == fish(share, "rarefy bench ")
+    assert fish(share, "rarefy encode ") == {"cat.png", "DOG.JPG", "my holiday.png", "pictures/"}
+    assert fish(share, "rarefy decode k") == {"kept.rfy"}
+    assert fish(share, "rarefy decode --device ") == {"cpu", "cuda"}
     for command in root.commands:
         long_flags = {flag for option in command.options for flag in option.flags if flag.startswith("--")}
-        assert fish(f"{command.name} --") == long_flags
+        assert fish(share, f"{command.name} --") == long_flags
 
 
 @needs("zsh")
-def test_zsh_reads_its_file(root: Command) -> None:
-    script = (
-        f"fpath=({ZSH.parent} $fpath); autoload -U compinit && compinit -u -D; source {ZSH}; print -l ${{(k)functions}}"
-    )
+def test_zsh_reads_its_file(share: Path, root: Command) -> None:
+    script = f"""
+        fpath=({(share / ZSH).parent} $fpath)
+        autoload -U compinit && compinit -u -D
+        source {share / ZSH}
+        print -l ${{(k)functions}}
+    """
     done = subprocess.run(["zsh", "-f", "-c", script], capture_output=True, text=True, check=True)
     assert done.stderr == ""
     assert {"_" + "_".join(command.words) for command in root.walk()} <= set(done.stdout.split())
@@ -163,9 +180,9 @@ def test_words_that_mean_something_to_a_shell_are_quoted() -> None:
 
 
 @needs("groff")
-def test_the_man_page_is_set_without_warnings(root: Command) -> None:
+def test_the_man_page_is_set_without_warnings(share: Path, root: Command) -> None:
     done = subprocess.run(
-        ["groff", "-man", "-ww", "-Tascii", "-P-cbou", str(MAN)], capture_output=True, text=True, check=True
+        ["groff", "-man", "-ww", "-Tascii", "-P-cbou", str(share / MAN)], capture_output=True, text=True, check=True
     )
     assert done.stderr == ""
     for command in root.walk():
@@ -189,8 +206,8 @@ def test_the_man_page_tells_what_the_program_knows() -> None:
     assert read == {name for name, _ in man.ENVIRONMENT}
 
 
-def test_the_man_page_names_the_files_of_the_package() -> None:
-    shared = {f"share/{path.relative_to(FOLDER).as_posix()}" for path in FOLDER.rglob("*") if path.is_file()}
+def test_the_man_page_names_the_files_of_the_package(share: Path) -> None:
+    shared = {f"share/{path.relative_to(share).as_posix()}" for path in share.rglob("*") if path.is_file()}
     assert shared - {"share/man/man1/rarefy.1"} == {name for name, _ in man.INSTALLED}
 
 
@@ -215,9 +232,9 @@ def examples(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
 
 
 @needs("file")
-def test_file_knows_our_files(examples: list[Path]) -> None:
+def test_file_knows_our_files(share: Path, examples: list[Path]) -> None:
     def tell(*options: str) -> list[str]:
-        command = ["file", "-b", "-m", str(MAGIC), *options, *map(str, examples)]
+        command = ["file", "-b", "-m", str(share / MAGIC), *options, *map(str, examples)]
         return subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines()
 
     assert tell() == [f"rarefy picture, format version 0, codec {codec}" for codec in ("fixture", "mine")]
@@ -225,16 +242,16 @@ def test_file_knows_our_files(examples: list[Path]) -> None:
     assert tell("--extension") == ["rfy"] * 2
 
 
-def test_the_magic_names_every_codec_with_a_number() -> None:
-    named = re.findall(r"^>>6\tubyte\t(\d+)\t\\b, codec (\S+)$", MAGIC.read_text(encoding="utf-8"), re.M)
+def test_the_magic_names_every_codec_with_a_number(share: Path) -> None:
+    named = re.findall(r"^>>6\tubyte\t(\d+)\t\\b, codec (\S+)$", (share / MAGIC).read_text(encoding="utf-8"), re.M)
     assert {name: int(number) for number, name in named} == dict(CODEC_NUMBERS)
 
 
-def test_the_media_type_is_that_of_the_format() -> None:
+def test_the_media_type_is_that_of_the_format(share: Path) -> None:
     assert f"the media type is `{MEDIA_TYPE}`" in FORMAT
     assert "File names end in `.rfy`" in FORMAT
     names = {"m": "http://www.freedesktop.org/standards/shared-mime-info"}
-    kind = ElementTree.parse(MIME).getroot().find("m:mime-type", names)
+    kind = ElementTree.parse(share / MIME).getroot().find("m:mime-type", names)
     assert kind is not None
     match, glob = kind.find("m:magic/m:match", names), kind.find("m:glob", names)
     assert match is not None and glob is not None
@@ -244,9 +261,9 @@ def test_the_media_type_is_that_of_the_format() -> None:
 
 
 @needs("update-mime-database")
-def test_the_desktop_takes_the_media_type(tmp_path: Path) -> None:
+def test_the_desktop_takes_the_media_type(share: Path, tmp_path: Path) -> None:
     (tmp_path / "packages").mkdir()
-    shutil.copy(MIME, tmp_path / "packages")
+    shutil.copy(share / MIME, tmp_path / "packages")
     subprocess.run(
         ["update-mime-database", str(tmp_path)], check=True, env=os.environ | {"XDG_DATA_HOME": str(tmp_path)}
     )

@@ -142,7 +142,7 @@ def _choices(action: Action) -> tuple[str, ...]:
     if action.choices is not None:
         return tuple(str(choice) for choice in action.choices)
     if action.dest == "codec" and action.metavar == "NAME":
-        return tuple(sorted(name for name, entry in codecs().items() if entry.weights is None))  # rarefy's own
+        return tuple(sorted(name for name, entry in codecs().items() if entry.home.startswith("rarefy.")))
     return ("cpu", "cuda") if action.dest == "device" else ()
 
 

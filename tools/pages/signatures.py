@@ -1,6 +1,7 @@
 """Signatures of functions and classes as the source writes them, laid out for a page."""
 
 import ast
+from functools import lru_cache
 
 LINE = 100
 
@@ -83,7 +84,16 @@ def _type(source: str, node: ast.expr) -> str:
 
 def _written(source: str, node: ast.expr) -> str:
     """Return an expression as it stands in the source, on one line."""
-    return " ".join((ast.get_source_segment(source, node) or ast.unparse(node)).split())
+    lines = list(_lines(source)[node.lineno - 1 : node.end_lineno])
+    lines[-1] = lines[-1][: node.end_col_offset]
+    lines[0] = lines[0][node.col_offset :]
+    return " ".join(b" ".join(lines).decode().split())
+
+
+@lru_cache
+def _lines(source: str) -> tuple[bytes, ...]:
+    """Return the lines in UTF-8, where columns are counted; `ast.get_source_segment` would split them every time."""
+    return tuple(line.encode() for line in source.split("\n"))
 
 
 def _is_decorated(node: ast.AST, name: str) -> bool:
