@@ -80,7 +80,7 @@ def encode(
     """
     find(codec)
     target = _target(quality, target_size, target_bpp, target_psnr)
-    with _threads(threads):
+    with threads_of_torch(threads):
         coder = load_codec(codec, device)
         if not isinstance(source, list):
             return _encode([as_image(source)], coder, quality, target, precision)[0]
@@ -156,7 +156,7 @@ def decode(
     Raises FormatError and its kinds for damaged files, LimitError, UnsupportedError, and WeightsError where the weights
     it was made with are not here.
     """
-    with _threads(threads):
+    with threads_of_torch(threads):
         if not isinstance(data, list):
             return _decode_one(_bytes(data), limits, allow_damaged, device, precision)
         if allow_damaged:
@@ -283,13 +283,13 @@ def _bytes(data: Data) -> bytes:
 
 
 @contextmanager
-def _threads(count: int | None) -> Iterator[None]:
-    """Torch's threads while this runs; the caller's number comes back afterwards."""
+def threads_of_torch(count: int | None) -> Iterator[None]:
+    """Torch's threads while this runs, no more than there are processors; the caller's number comes back afterwards."""
     if count is None:
         yield
         return
     before = torch.get_num_threads()
-    torch.set_num_threads(max(1, count))
+    torch.set_num_threads(max(1, min(count, os.cpu_count() or 1)))
     try:
         yield
     finally:

@@ -121,6 +121,25 @@ def test_bench_speed_times_calls_and_a_process(tmp_path: Path) -> None:
     assert result["size_bytes"] > 0
 
 
+@pytest.mark.slow
+def test_bench_large_measures_wholes_regions_and_units(tmp_path: Path, photograph: NDArray[np.uint8]) -> None:
+    from rarefy.tools import bench_large
+
+    path = tmp_path / "large.png"
+    Image.fromarray(bench_large.enlarged(photograph, 1100, 1000)).save(path)
+    result = bench_large.measure([path], [(300, 200)], 1, ["rarefy"], region_size=(1600, 800))
+    assert result["whole"][0]["size_bytes"] > 500 and 0 < result["regions"]["mean_share"] < 1
+    assert [row["pictures"] for row in result["units"]] == [1, 1, 1]
+    assert "of rate" in bench_large.table(result)
+
+
+def test_enlarged_pictures_are_mirrored() -> None:
+    from rarefy.tools.bench_large import enlarged
+
+    row = np.arange(3, dtype=np.uint8)[None, :, None].repeat(3, 2)
+    assert enlarged(row, 8, 2)[:, :, 0].tolist() == [[0, 1, 2, 2, 1, 0, 0, 1]] * 2
+
+
 @pytest.mark.parametrize(
     "arguments",
     [["images", "x", "--anchors", "gif"], ["images", "x", "--codecs", "image"], ["speed", "--size", "64"], ["volume"]],

@@ -93,7 +93,8 @@ def test_lists_give_lists(name: str, photograph: Pixels, tmp_path: Path) -> None
     path = tmp_path / "first.rfy"
     path.write_bytes(singles[0])
     images = rarefy.decode([path, *singles[1:]])
-    assert all(np.array_equal(image.pixels, pixels(data)) for image, data in zip(images, singles, strict=True))
+    for image, data in zip(images, singles, strict=True):
+        assert_same(image.pixels, pixels(data))
 
 
 def test_rate_and_fidelity_rise_with_quality(name: str, photograph: Pixels) -> None:

@@ -1,6 +1,7 @@
 """`rarefy bench`: rate, fidelity and speed on real files in memory, beside the codecs that everybody has, in one run.
 
-`bench images` draws the rate-distortion curves of a folder of pictures; `bench speed` times one picture. Times are wall
+`bench images` draws the rate-distortion curves of a folder of pictures; `bench speed` times one picture, `bench large`
+large ones and parts of them; `bench exactness` decodes every encoder's files in every decoder. Times are wall
 times of warm calls (the first call of each codec is told apart), sizes are lengths of files.
 """
 
@@ -27,6 +28,8 @@ def main(argv: Sequence[str]) -> int:
     terminal = Terminal()
     if options.subject == "images":
         return _images(options, command, terminal)
+    if options.subject == "large":
+        return _large(options, command)
     if options.subject == "exactness":
         return _exactness(options, command)
     return _speed(options, command, terminal)
@@ -50,10 +53,16 @@ def build_parser() -> ArgumentParser:
     speed.add_argument("--codec", type=_settings, default=_settings("image@50"), metavar="NAME@Q")
     speed.add_argument("--runs", type=positive, default=9, metavar="N", help="warm runs, of which the median counts")
     exactness = subjects.add_parser("exactness", help="every encoder's files in every decoder (takes minutes)")
-    for subject in (images, speed):
+    large = subjects.add_parser("large", help="large pictures: time, memory, regions, the price of units")
+    large.add_argument(
+        "pictures", type=Path, nargs="+", metavar="FILE", help="photographs; those above a megapixel count"
+    )
+    large.add_argument("--sizes", type=size, nargs="+", default=[(4000, 3000), (8000, 6000)], metavar="WxH")
+    for subject in (images, speed, large):
         subject.add_argument("--threads", type=positive, default=2, metavar="N", help="CPU threads (default 2)")
+    for subject in (images, speed):
         subject.add_argument("--device", default="cpu", metavar="NAME", help="cpu (default) or cuda")
-    for subject in (images, speed, exactness):
+    for subject in (images, speed, large, exactness):
         subject.add_argument("--json", metavar="FILE", help="write the result as JSON, - for standard output")
     return parser
 
@@ -96,6 +105,14 @@ def _speed(options: Namespace, command: list[str], terminal: Terminal) -> int:
         codec, qualities[0], options.size, options.threads, options.device, options.runs, command
     )
     _write(result, bench_speed.table(result), options.json)
+    return DONE
+
+
+def _large(options: Namespace, command: list[str]) -> int:
+    from rarefy.tools import bench_large
+
+    result = bench_large.measure(options.pictures, options.sizes, options.threads, command)
+    _write(result, bench_large.table(result), options.json)
     return DONE
 
 

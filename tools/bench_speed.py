@@ -3,10 +3,13 @@
 import subprocess
 import tempfile
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from functools import wraps
 from pathlib import Path
 from statistics import median
 from time import perf_counter
-from typing import Any
+from typing import TYPE_CHECKING, Any
+from unittest.mock import patch
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,6 +17,9 @@ from PIL import Image
 
 from rarefy.codecs.container import read_info
 from rarefy.tools import environment
+
+if TYPE_CHECKING:
+    from rarefy.codecs.base import Codec
 
 PROCESS_RUNS = 3
 
@@ -23,9 +29,14 @@ def measure(
 ) -> dict[str, Any]:
     """Return the medians of warm encode and decode calls and of `rarefy decode` as a process, in milliseconds."""
     from rarefy.codecs import api
+    from rarefy.codecs.weights import load_codec
 
     pixels = photograph(size)
-    data = api.encode(pixels, codec=codec, quality=quality, threads=threads, device=device)
+
+    def encode() -> bytes:
+        return api.encode(pixels, codec=codec, quality=quality, threads=threads, device=device)
+
+    data = encode()
     api.decode(data, threads=threads, device=device)
     return {
         **environment.describe(command, threads),
@@ -36,9 +47,8 @@ def measure(
         "size_bytes": len(data),
         "weights": read_info(data).weights,
         "runs": runs,
-        "encode_ms": _median_ms(
-            lambda: api.encode(pixels, codec=codec, quality=quality, threads=threads, device=device), runs
-        ),
+        "encode_ms": _median_ms(encode, runs),
+        "encode_outside_networks_ms": _outside_networks_ms(load_codec(codec, device), encode, runs),
         "decode_ms": _median_ms(lambda: api.decode(data, threads=threads, device=device), runs),
         "process_runs": PROCESS_RUNS,
         "process_decode_ms": _process_ms(data, threads, device),
@@ -61,6 +71,60 @@ def _median_ms(call: Callable[[], object], runs: int) -> float:
     return median(times)
 
 
+class Stopwatch:
+    """Adds up the time that is spent inside of functions; nested ones count once."""
+
+    def __init__(self) -> None:
+        self.seconds = 0.0
+        self._depth = 0
+
+    def around(self, function: Callable[..., Any]) -> Callable[..., Any]:
+        """The same function, timed."""
+
+        @wraps(function)
+        def timed(*arguments: Any, **options: Any) -> Any:
+            self._depth += 1
+            begin = perf_counter()
+            try:
+                return function(*arguments, **options)
+            finally:
+                self._depth -= 1
+                if not self._depth:
+                    self.seconds += perf_counter() - begin
+
+        return timed
+
+
+def _outside_networks_ms(codec: "Codec", encode: Callable[[], object], runs: int) -> float:
+    """Median time of an encode call without its networks: arrays, rounding, coder, checksums, container, Python."""
+    from torch.nn import functional
+
+    from rarefy.entropy.hyperprior import Hyperprior
+
+    watch = Stopwatch()
+    bottleneck = codec.bottleneck
+    assert isinstance(bottleneck, Hyperprior)
+    network, means = bottleneck.exact_network(), bottleneck.means
+    parts: list[tuple[object, str]] = [
+        (codec, "analysis"),
+        (bottleneck.h_a, "forward"),
+        (bottleneck.scales, "features"),
+        *((network, name) for name in ("features", "hidden", "indices")),
+        (means, "hidden"),
+        (functional, "linear"),
+    ]
+    times = []
+    with ExitStack() as stack:
+        for owner, name in parts:
+            stack.enter_context(patch.object(owner, name, watch.around(getattr(owner, name))))
+        for _ in range(runs):
+            before = watch.seconds
+            begin = perf_counter()
+            encode()
+            times.append(1000 * (perf_counter() - begin - (watch.seconds - before)))
+    return median(times)
+
+
 def _process_ms(data: bytes, threads: int, device: str) -> float:
     """Time `rarefy decode` from its start to its end, imports and weights included."""
     with tempfile.TemporaryDirectory() as folder:
@@ -77,6 +141,7 @@ def table(result: dict[str, Any]) -> str:
         f"{result['codec']} at quality {result['quality']:g}, {result['picture']}, {result['size_bytes']} bytes, "
         f"{result['machine']['threads']} threads, {result['device']}\n"
         f"  encode          {result['encode_ms']:8.1f} ms  median of {result['runs']} warm runs, array to bytes\n"
+        f"    outside nets  {result['encode_outside_networks_ms']:8.1f} ms  of it: arrays, coder, container, Python\n"
         f"  decode          {result['decode_ms']:8.1f} ms  bytes to array\n"
         f"  rarefy decode   {result['process_decode_ms']:8.1f} ms  a process, median of {result['process_runs']}\n"
     )
