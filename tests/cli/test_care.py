@@ -123,11 +123,26 @@ def test_an_unfinished_file_has_a_hidden_name_of_its_own(tmp_path: Path) -> None
 def test_what_is_not_kept_is_said_and_named(run: Run, picture: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     whole = media.as_image
     note = "the second of 2 frames is left out"
-    monkeypatch.setattr(media, "as_image", lambda source: replace(whole(source), notes=(note,)))
+    monkeypatch.setattr(media, "as_image", lambda *given, **options: replace(whole(*given, **options), notes=(note,)))
     code, _, err = run("encode", picture)
     assert code == 0
     assert err.startswith(f"rarefy: warning: {picture}: {note}\n")
     assert run("encode", picture, "-f", "-q") == (0, "", "")
+
+
+def test_what_a_format_cannot_hold_is_said_and_named(run: Run, picture: Path) -> None:
+    exif = Image.Exif()
+    exif[0x010F] = "Camera"
+    with Image.open(picture) as original:
+        original.load()
+        original.save(picture, exif=exif)
+    files = [picture.with_name(name) for name in ("a.rfy", "b.rfy")]
+    for file in files:
+        assert run("encode", picture, "-o", file)[0] == 0
+    for number in range(2):  # the second time too: Python shows warnings once, unless told otherwise
+        code, _, err = run("decode", files[number], "-o", picture.with_suffix(".bmp"), "-f")
+        assert code == 0
+        assert err.startswith(f"rarefy: warning: {files[number]}: left out, as BMP does not take it: EXIF\n")
 
 
 def test_strip_leaves_out_what_tells_of_people_and_keeps_the_colours(run: Run, picture: Path) -> None:
@@ -144,6 +159,7 @@ def test_strip_leaves_out_what_tells_of_people_and_keeps_the_colours(run: Run, p
 
 
 def profile() -> bytes:
+    """Return a colour profile that is not sRGB."""
     from PIL import ImageCms
 
     return ImageCms.ImageCmsProfile(ImageCms.createProfile("XYZ")).tobytes()

@@ -1,5 +1,6 @@
 """The command line with real files and pipes: outputs, words, exit codes, and that failures leave nothing behind."""
 
+import errno
 import io
 import json
 import os
@@ -8,7 +9,9 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -71,7 +74,7 @@ def test_pipes(picture: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "kind"), [("x.jpg", "JPEG"), ("x.webp", "WEBP"), ("x.PNG", "PNG"), ("x.unknown", "PNG"), ("x", "PNG")]
+    ("name", "kind"), [("x.jpg", "JPEG"), ("x.webp", "WEBP"), ("x.PNG", "PNG"), ("x.tif", "TIFF"), ("x", "PNG")]
 )
 def test_the_name_of_the_output_chooses_its_format(
     run: Run, small_file: Path, tmp_path: Path, name: str, kind: str
@@ -115,6 +118,8 @@ def test_existing_outputs_are_kept_unless_forced(run: Run, picture: Path) -> Non
         ["encode", "cat.png", "dog.png", "-o", "cat.jpg"],
         ["encode", "."],
         ["decode", "cat.png"],
+        ["decode", "cat.png", "-o", "cat.unknown"],
+        ["decode", "cat.png", "-o", "cat.gif"],
     ],
     ids=" ".join,
 )
@@ -205,7 +210,8 @@ def test_verify_checks_every_file_of_a_folder(run: Run, small_file: Path, tmp_pa
     (tmp_path / "zbad.rfy").write_bytes(damages(encoded)["flipped"])
     code, _, err = run("verify", tmp_path)
     assert code == 3
-    assert err.count("\n") == 2
+    assert err.splitlines()[1].startswith(f"rarefy: error: {tmp_path}/zbad.rfy: ")
+    assert err.splitlines()[2] == "1 of 2 files are whole"
 
 
 def test_info_tells_what_the_header_says(run: Run, small_file: Path, encoded: bytes) -> None:
@@ -305,11 +311,28 @@ def test_pipes_with_names_are_written_not_replaced(tmp_path: Path) -> None:
     assert pipe.is_fifo()
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@contextmanager
+def opened_by_both(pipe: Path, child: "subprocess.Popen[bytes]") -> Iterator[None]:
+    """Open a pipe for writing once a child has opened it for reading; fail where the child ends without that."""
+    handle = None
+    while handle is None:
+        assert child.poll() is None, child.communicate()[1]
+        try:
+            handle = os.open(pipe, os.O_WRONLY | os.O_NONBLOCK)
+        except OSError as error:
+            assert error.errno == errno.ENXIO, error
+            time.sleep(0.02)
+    try:
+        yield
+    finally:
+        os.close(handle)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_signals_end_with_one_sentence_and_leave_nothing(tmp_path: Path, number: signal.Signals) -> None:
     os.mkfifo(tmp_path / "cat.png")
     child = process("encode", tmp_path / "cat.png")
-    with (tmp_path / "cat.png").open("wb"):  # opens when the child does: it is at work and waits for the picture
+    with opened_by_both(tmp_path / "cat.png", child):  # the child is at work and waits for the picture
         child.send_signal(number)
         _, err = child.communicate(timeout=60)
     assert child.returncode == -number

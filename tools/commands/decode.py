@@ -11,11 +11,14 @@ from typing import TYPE_CHECKING
 from rarefy.codecs.header import Header
 from rarefy.codecs.layout import read_head
 from rarefy.codecs.limits import Limits
+from rarefy.codecs.picture_kinds import SUFFIXES
 from rarefy.tools.commands.batch import Batch, Stages
 from rarefy.tools.commands.existing import check_picture, without_done
 from rarefy.tools.commands.inputs import find, plan
+from rarefy.tools.commands.machine import use_threads
 from rarefy.tools.commands.output import Report
-from rarefy.tools.files import Job, check_target, read_bytes, write_bytes
+from rarefy.tools.commands.warned import notes_of, warnings_collected
+from rarefy.tools.files import Job, check_target, is_stream, read_bytes, write_bytes
 from rarefy.tools.terminal import STANDARD_STREAM, USAGE, Refusal, Terminal
 
 if TYPE_CHECKING:
@@ -56,11 +59,22 @@ class Decoded:
     source_bytes: int
 
 
+@dataclass(frozen=True)
+class Saved:
+    """A picture that is written: the size of its file, and what that file could not hold."""
+
+    decoded: Decoded
+    size_bytes: int
+    notes: tuple[str, ...]
+
+
 def run(options: Namespace, terminal: Terminal) -> int:
     """Decode every input and return the worst exit code."""
     jobs = plan(find(options.inputs, FILES, options.recursive), options.output, ".png")
     if options.json and any(job.target == STANDARD_STREAM for job in jobs):
         raise Refusal("--json and the picture both want standard output", "name a file with -o", USAGE)
+    for job in jobs:
+        picture_format(job.target)
     report = Report(terminal, options.json, len(jobs))
     worst = 0
     if options.skip_existing:
@@ -72,7 +86,8 @@ def run(options: Namespace, terminal: Terminal) -> int:
         report=partial(_report, report),
         fail=report.fail,
     )
-    worst = max(worst, Batch(jobs, stages).run())
+    with warnings_collected():
+        worst = max(worst, Batch(jobs, stages).run())
     report.sum_up()
     return worst
 
@@ -84,11 +99,14 @@ def read_stored(source: str) -> Stored:
 
 
 def picture_format(target: str) -> str:
-    """Return Pillow's name of the format that a file name's suffix stands for; PNG where it stands for none."""
-    from PIL import Image
+    """Return the format that an output's suffix stands for; PNG where there is none.
 
-    name = Image.registered_extensions().get(Path(target).suffix.lower(), "PNG")
-    return name if name in Image.SAVE else "PNG"
+    Raises Refusal for a suffix that no format has: what it promises would not be what the file is.
+    """
+    suffix = Path(target).suffix.lower()
+    if suffix and suffix not in SUFFIXES and not is_stream(target):
+        raise Refusal(f"{target}: pictures are written as {', '.join(SUFFIXES)}", "name another output with -o", USAGE)
+    return SUFFIXES.get(suffix, "PNG")
 
 
 def _load(job: Job, options: Namespace) -> Stored:
@@ -117,22 +135,22 @@ def _whole(files: Sequence[Stored], options: Namespace) -> list["Image"]:
 def _part(data: bytes, options: Namespace) -> "Image":
     from rarefy.codecs import api  # torch: not before it is needed
 
+    use_threads(options.threads)
     with api.open(data, device=options.device) as file:
         return file.preview(options.preview) if options.region is None else file.region(*options.region)
 
 
-def _write(job: Job, decoded: Decoded) -> tuple[Decoded, int]:
-    """Save a picture; returns its size in bytes too."""
+def _write(job: Job, decoded: Decoded) -> Saved:
     picture = BytesIO()
-    decoded.image.save(picture, format=picture_format(job.target))
+    with notes_of() as notes:
+        decoded.image.save(picture, format=picture_format(job.target))
     write_bytes(job.target, picture.getvalue(), job.source)
-    return decoded, picture.tell()
+    return Saved(decoded, picture.tell(), tuple(notes))
 
 
-def _report(report: Report, job: Job, result: tuple[Decoded, int], milliseconds: float) -> None:
-    decoded, size_bytes = result
-    image = decoded.image
-    report.warn(job, image.notes)
+def _report(report: Report, job: Job, saved: Saved, milliseconds: float) -> None:
+    image = saved.decoded.image
+    report.warn(job, (*image.notes, *saved.notes))
     facts = {"width": image.width, "height": image.height, "milliseconds": milliseconds}
     words = f"({image.width}x{image.height}) {milliseconds:.0f} ms"
-    report.finished(job, decoded.source_bytes, size_bytes, words, facts)
+    report.finished(job, saved.decoded.source_bytes, saved.size_bytes, words, facts)

@@ -2,11 +2,12 @@
 
 from argparse import Namespace
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from rarefy.codecs.container import read_info
+from rarefy.codecs.picture_kinds import SUFFIXES
 from rarefy.codecs.registry import find as find_codec
 from rarefy.errors import RarefyError
 from rarefy.tools.commands.batch import Batch, Stages
@@ -20,7 +21,8 @@ from rarefy.tools.terminal import STANDARD_STREAM, USAGE, Refusal, Terminal
 if TYPE_CHECKING:
     from rarefy.codecs.media import Image
 
-PICTURES = frozenset({".png", ".jpg", ".jpeg", ".webp"})
+# What is looked for in folders; a file that is named is taken whatever its suffix
+PICTURES = frozenset(SUFFIXES) | {".gif", ".ico", ".pbm", ".pnm", ".jfif"}
 
 
 @dataclass(frozen=True)
@@ -81,8 +83,8 @@ def _load(job: Job, options: Namespace) -> Original:
 
     check_target(job, options.overwrite or options.skip_existing)
     data = read_bytes(job.source)
-    image = media.as_image(data)
-    return Original(replace(image, exif=None, xmp=None) if options.strip else image, len(data))
+    image = media.as_image(data, warns=False)  # its notes are reported with its name
+    return Original(image.stripped() if options.strip else image, len(data))
 
 
 def _encode(originals: Sequence[Original], options: Namespace) -> list[Encoded]:

@@ -7,11 +7,10 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from rarefy.codecs.container import read_info
-from rarefy.errors import MediaError, RarefyError, TruncatedError
+from rarefy.codecs.picture_kinds import format_of
+from rarefy.errors import RarefyError, TruncatedError
 from rarefy.tools.files import Job
 from rarefy.tools.terminal import STANDARD_STREAM, Refusal
-
-PNG, JPEG, RIFF = b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff", b"RIFF"
 
 
 def without_done(
@@ -60,25 +59,30 @@ def check_rarefy_file(path: Path) -> None:
 
 
 def check_picture(path: Path) -> None:
-    """Raise TruncatedError for a PNG, JPEG or WebP that was cut, MediaError for none of them.
+    """Raise TruncatedError for a picture that was cut, MediaError for what is none.
 
-    The ends of files are looked at, not their pixels.
+    PNG, JPEG and WebP are judged by their ends, others by decoding them.
     """
-    data = path.read_bytes()
-    if data.startswith(PNG):
-        is_whole = _has_end_chunk(data)
-    elif data.startswith(JPEG):
-        is_whole = b"\xff\xd9" in data[_first_scan(data) :]  # cameras put more data behind the picture
-    elif data.startswith(RIFF):
-        is_whole = len(data) >= 12 and len(data) >= 8 + int.from_bytes(data[4:8], "little")
-    else:
-        raise MediaError("it is no picture that decoding writes")
+    with path.open("rb") as file:
+        format = format_of(file, path.name)
+    is_whole = ENDS[format](path.read_bytes()) if format in ENDS else _decodes(path)
     if not is_whole:
         raise TruncatedError("the picture was cut")
 
 
+def _decodes(path: Path) -> bool:
+    from PIL import Image
+
+    try:
+        with Image.open(path) as picture:
+            picture.load()
+    except Exception:  # Pillow's readers raise many kinds of exceptions on cut files
+        return False
+    return True
+
+
 def _has_end_chunk(data: bytes) -> bool:
-    position = len(PNG)
+    position = 8  # behind the signature
     while position + 12 <= len(data):
         if data[position + 4 : position + 8] == b"IEND":
             return True
@@ -92,3 +96,14 @@ def _first_scan(data: bytes) -> int:
     while position + 4 <= len(data) and data[position : position + 2] != b"\xff\xda":
         position += 2 + int.from_bytes(data[position + 2 : position + 4], "big")
     return position
+
+
+def _has_end_mark(data: bytes) -> bool:
+    return b"\xff\xd9" in data[_first_scan(data) :]  # not only at the end: cameras put more behind the picture
+
+
+def _has_all_chunks(data: bytes) -> bool:
+    return len(data) >= 12 and len(data) >= 8 + int.from_bytes(data[4:8], "little")
+
+
+ENDS: dict[str, Callable[[bytes], bool]] = {"PNG": _has_end_chunk, "JPEG": _has_end_mark, "WEBP": _has_all_chunks}

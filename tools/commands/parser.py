@@ -88,7 +88,7 @@ def _add_info(parser: ArgumentParser) -> None:
 
 def _add_verify(parser: ArgumentParser) -> None:
     _add_inputs(parser, ".rfy file, folder, pattern, or - for standard input")
-    _add_machine(parser)
+    _add_threads(parser)
     _add_words(parser)
 
 
@@ -115,8 +115,12 @@ def _add_codec(parser: ArgumentParser) -> None:
 
 
 def _add_machine(parser: ArgumentParser) -> None:
-    parser.add_argument("--threads", type=positive, metavar="N", help="CPU threads (default: all cores)")
+    _add_threads(parser)
     parser.add_argument("--device", default="cpu", metavar="NAME", help="cpu (default) or cuda")
+
+
+def _add_threads(parser: ArgumentParser) -> None:
+    parser.add_argument("--threads", type=positive, metavar="N", help="CPU threads (default: all cores)")
 
 
 def _add_words(parser: ArgumentParser) -> None:
