@@ -13,6 +13,7 @@ from rarefy.codecs.container import ALPHA, File, Header
 from rarefy.codecs.grid import Box, Grid, divided, extents, grown, relative
 from rarefy.codecs.media import Image
 from rarefy.codecs.parallel import side_by_side
+from rarefy.codecs.transparency import fill_invisible
 from rarefy.entropy.precision import require_float32
 
 if TYPE_CHECKING:
@@ -48,6 +49,9 @@ class Encoder:
         self.shape = (images[0].height, images[0].width)
         self.tile = tile_for(*self.shape) if tile is None else tile
         self.grid = Grid(self.shape, self.tile)
+        self._colours = [
+            image.pixels if image.alpha is None else fill_invisible(image.pixels, image.alpha) for image in images
+        ]
         self._kept: dict[int, Tensor] | None = {} if keep else None
         self._alpha: dict[int, list[bytes | None]] = {}
 
@@ -100,7 +104,7 @@ class Encoder:
     def _pixels(self, window: Box) -> Tensor:
         """A window of every picture: float32 [B, 3, h, w] in 0..1, repeated at the end up to the codec's stride."""
         height, width = extents(window)
-        stack = np.stack([image.pixels[window] for image in self.images])
+        stack = np.stack([pixels[window] for pixels in self._colours])
         pixels = torch.from_numpy(stack).to(self.codec.device())
         x = (pixels.to(torch.float32) / 255).permute(0, 3, 1, 2).expand(-1, 3, -1, -1)
         x = F.pad(x, (0, -width % self.codec.stride, 0, -height % self.codec.stride), mode="replicate")

@@ -8,7 +8,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
 from rarefy.codecs.base import Codec
 from rarefy.codecs.container import read
@@ -84,7 +83,7 @@ def _smallest_above(encoder: Encoder, image: Image, psnr: float, precision: str)
         """Of dB, over the quality counted down from the highest: a rising function, as the search wants it."""
         quality = HIGHEST - mirrored
         files[quality] = encoder.files(quality)[0]
-        found[quality] = _psnr(encoder.codec, files[quality], image.pixels, precision)
+        found[quality] = _psnr(encoder.codec, files[quality], image, precision)
         return psnr - found[quality]
 
     quality = HIGHEST - _search(lack, -PSNR_MARGIN)
@@ -122,9 +121,12 @@ def _search(excess: Callable[[int], float], least: float) -> int:
     return low
 
 
-def _psnr(codec: Codec, data: bytes, pixels: NDArray[np.uint8], precision: str) -> float:
+def _psnr(codec: Codec, data: bytes, image: Image, precision: str) -> float:
+    """In dB, over the pixels that can be seen."""
     file = read(data, Limits.none())
     decoded, _ = Decoder(codec, file.header, dict(enumerate(file.units)), Limits.none(), precision).picture()
-    error = np.subtract(pixels, decoded, dtype=np.float32)
+    error = np.subtract(image.pixels, decoded, dtype=np.float32)
+    if image.alpha is not None and image.alpha.any():
+        error = error[image.alpha > 0]
     mean = float(np.square(error, out=error).mean(dtype=np.float64))
     return 10 * math.log10(255**2 / mean) if mean else math.inf

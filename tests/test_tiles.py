@@ -158,6 +158,22 @@ def test_previews_are_means(codec: Codec, picture: Image, reduction: int) -> Non
         file.preview(3)
 
 
+def test_invisible_colours_cost_little_and_change_nothing(codec: Codec, picture: Image) -> None:
+    noise = np.random.default_rng(1).integers(0, 256, picture.pixels.shape, dtype=np.uint8)
+    ring = np.zeros(picture.pixels.shape[:2], np.uint8)
+    ring[30:70, 40:100] = 255
+    seen = ring[..., None] > 0
+    hidden = Image(np.where(seen, picture.pixels, noise), alpha=ring)
+    data = rarefy.encode(hidden, codec.name, quality=70)
+    assert len(data) < 0.5 * len(rarefy.encode(Image(hidden.pixels), codec.name, quality=70))
+    decoded = rarefy.decode(data)
+    alone = rarefy.decode(rarefy.encode(np.ascontiguousarray(picture.pixels[30:70, 40:100]), codec.name, quality=70))
+    inside = psnr(decoded.pixels[30:70, 40:100], picture.pixels[30:70, 40:100])
+    assert inside > psnr(alone.pixels, picture.pixels[30:70, 40:100]) - 1
+    reached = rarefy.decode(rarefy.encode(hidden, codec.name, target_psnr=32.0))
+    assert 31.9 < psnr(reached.pixels[30:70, 40:100], picture.pixels[30:70, 40:100]) < 32.3
+
+
 def test_gray_with_alpha(codec: Codec, picture: Image) -> None:
     gray = Image(np.ascontiguousarray(picture.pixels[:, :, :1]), alpha=picture.alpha)
     decoded = codec.decode(tiled(codec, gray))
