@@ -5,7 +5,7 @@ function __rarefy_at
     set -l command rarefy
     set -l words (commandline -opc)
     for word in $words[2..-1]
-        if contains -- "$command $word" 'rarefy encode' 'rarefy decode' 'rarefy transcode' 'rarefy info' 'rarefy verify' 'rarefy codecs' 'rarefy train' 'rarefy weights' 'rarefy weights export' 'rarefy weights verify' 'rarefy bench' 'rarefy bench images' 'rarefy bench speed' 'rarefy bench exactness'
+        if contains -- "$command $word" 'rarefy encode' 'rarefy decode' 'rarefy transcode' 'rarefy info' 'rarefy verify' 'rarefy codecs' 'rarefy train' 'rarefy weights' 'rarefy weights export' 'rarefy weights verify' 'rarefy bench' 'rarefy bench images' 'rarefy bench speed' 'rarefy bench exactness' 'rarefy bench large'
             set command "$command $word"
         end
     end
@@ -31,7 +31,7 @@ complete -c rarefy -n '__rarefy_at rarefy' -a weights -d 'export, check and desc
 complete -c rarefy -n '__rarefy_at rarefy' -a bench -d 'measure rate, fidelity and speed against other codecs'
 complete -c rarefy -n '__rarefy_at rarefy' -s h -l help -d 'show this help message and exit'
 complete -c rarefy -n '__rarefy_at rarefy' -l version -d 'show program\'s version number and exit'
-complete -c rarefy -n '__rarefy_at rarefy encode' -f -a '(__rarefy_files jpeg jpg png webp)'
+complete -c rarefy -n '__rarefy_at rarefy encode' -f -a '(__rarefy_files avif bmp gif heic heif ico jfif jpeg jpg jxl pbm pgm png pnm ppm tif tiff webp)'
 complete -c rarefy -n '__rarefy_at rarefy encode' -s h -l help -d 'show this help message and exit'
 complete -c rarefy -n '__rarefy_at rarefy encode' -s o -r -F -d 'output file, folder, or - (default: next to the input)'
 complete -c rarefy -n '__rarefy_at rarefy encode' -s f -d 'overwrite files that exist'
@@ -89,7 +89,6 @@ complete -c rarefy -n '__rarefy_at rarefy info' -s v -d 'say more, with tracebac
 complete -c rarefy -n '__rarefy_at rarefy verify' -f -a '(__rarefy_files rfy)'
 complete -c rarefy -n '__rarefy_at rarefy verify' -s h -l help -d 'show this help message and exit'
 complete -c rarefy -n '__rarefy_at rarefy verify' -l threads -x -d 'CPU threads (default: all cores)'
-complete -c rarefy -n '__rarefy_at rarefy verify' -l device -r -f -a 'cpu cuda' -d 'cpu (default) or cuda'
 complete -c rarefy -n '__rarefy_at rarefy verify' -l json -d 'one JSON object per line on stdout'
 complete -c rarefy -n '__rarefy_at rarefy verify' -s q -d 'say nothing but errors'
 complete -c rarefy -n '__rarefy_at rarefy verify' -s v -d 'say more, with tracebacks of errors'
@@ -124,6 +123,7 @@ complete -c rarefy -n '__rarefy_at rarefy weights verify' -s h -l help -d 'show 
 complete -c rarefy -n '__rarefy_at rarefy bench' -a images -d 'rate and fidelity over a folder of pictures'
 complete -c rarefy -n '__rarefy_at rarefy bench' -a speed -d 'time one picture, from array to bytes and back'
 complete -c rarefy -n '__rarefy_at rarefy bench' -a exactness -d 'every encoder\'s files in every decoder (takes minutes)'
+complete -c rarefy -n '__rarefy_at rarefy bench' -a large -d 'large pictures: time, memory, regions, the price of units'
 complete -c rarefy -n '__rarefy_at rarefy bench' -s h -l help -d 'show this help message and exit'
 complete -c rarefy -n '__rarefy_at rarefy bench images' -f -a '(__fish_complete_directories)'
 complete -c rarefy -n '__rarefy_at rarefy bench images' -s h -l help -d 'show this help message and exit'
@@ -142,3 +142,8 @@ complete -c rarefy -n '__rarefy_at rarefy bench speed' -l device -r -f -a 'cpu c
 complete -c rarefy -n '__rarefy_at rarefy bench speed' -l json -r -F -d 'write the result as JSON, - for standard output'
 complete -c rarefy -n '__rarefy_at rarefy bench exactness' -s h -l help -d 'show this help message and exit'
 complete -c rarefy -n '__rarefy_at rarefy bench exactness' -l json -r -F -d 'write the result as JSON, - for standard output'
+complete -c rarefy -n '__rarefy_at rarefy bench large' -F
+complete -c rarefy -n '__rarefy_at rarefy bench large' -s h -l help -d 'show this help message and exit'
+complete -c rarefy -n '__rarefy_at rarefy bench large' -l sizes -x
+complete -c rarefy -n '__rarefy_at rarefy bench large' -l threads -x -d 'CPU threads (default 2)'
+complete -c rarefy -n '__rarefy_at rarefy bench large' -l json -r -F -d 'write the result as JSON, - for standard output'
