@@ -75,7 +75,7 @@ class TestPillow:
     def test_a_file_opens_as_it_decodes(self, file: Path) -> None:
         with pil.open(file) as picture:
             assert (picture.format, picture.size, picture.mode) == ("RAREFY", (70, 45), "RGB")
-            assert picture.get_format_mimetype() == "image/x-rarefy"
+            assert picture.get_format_mimetype() == "application/vnd.rarefy"
             assert np.array_equal(np.asarray(picture), rarefy.decode(file).pixels)
 
     def test_metadata_is_kept(self, file: Path) -> None:

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from PIL._imaging import PixelAccess
 
 FORMAT = "RAREFY"
-MIME = "image/x-rarefy"
+MIME = "application/vnd.rarefy"
 # What `save` hands on to `rarefy.encode`.
 _OPTIONS = ("codec", "quality", "target_size", "target_bpp", "target_psnr", "threads", "device", "precision")
 _REDUCTIONS = (8, 4, 2)  # of `rarefy.open(...).preview`
