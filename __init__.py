@@ -20,7 +20,7 @@ from rarefy.errors import (
 )
 
 if TYPE_CHECKING:
-    from rarefy.codecs.api import decode, encode, load, open
+    from rarefy.codecs.api import decode, decode_tensors, encode, load, open
     from rarefy.codecs.limits import Limits
     from rarefy.codecs.media import Image
 
@@ -41,6 +41,7 @@ __all__ = [
     "WeightsError",
     "__version__",
     "decode",
+    "decode_tensors",
     "encode",
     "load",
     "open",
@@ -49,6 +50,7 @@ __all__ = [
 _HOMES = {
     "encode": "rarefy.codecs.api",
     "decode": "rarefy.codecs.api",
+    "decode_tensors": "rarefy.codecs.api",
     "open": "rarefy.codecs.api",
     "load": "rarefy.codecs.api",
     "Image": "rarefy.codecs.media",

@@ -3,7 +3,9 @@
 import os
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from math import prod
+from operator import attrgetter
 from pathlib import Path
 from typing import Any, TypeVar, overload
 
@@ -12,7 +14,7 @@ import torch
 from rarefy.codecs import container
 from rarefy.codecs.base import Codec
 from rarefy.codecs.container import File, Header, Info
-from rarefy.codecs.decoding import Decoder, decode_alike, join
+from rarefy.codecs.decoding import Decoder, decode_alike, join, synthesise_alike
 from rarefy.codecs.grid import Box
 from rarefy.codecs.limits import Limits
 from rarefy.codecs.media import Image, as_image
@@ -27,7 +29,7 @@ Data = bytes | bytearray | memoryview | str | os.PathLike[str]
 Item = TypeVar("Item")
 
 DEFAULT_QUALITY = 50.0
-ALIKE_PIXELS = 1 << 20  # of pictures that go through the networks at once
+ALIKE_PIXELS_CPU, ALIKE_PIXELS_GPU = 1 << 20, 1 << 26  # of pictures that go through the networks at once
 
 
 @overload
@@ -85,7 +87,8 @@ def encode(
         if not isinstance(source, list):
             return _encode([as_image(source)], coder, quality, target, precision)[0]
         data: list[bytes] = []
-        for group in _alike(map(as_image, source), lambda image: (image.height, image.width, image.channels)):
+        kind = attrgetter("height", "width", "channels")
+        for group in _alike(map(as_image, source), kind, device):
             data += _encode(group, coder, quality, target, precision)
         return data
 
@@ -106,11 +109,12 @@ def _encode(
     return coder.encode_alike(images, DEFAULT_QUALITY if quality is None else quality, precision)
 
 
-def _alike(items: Iterable[Item], kind: Callable[[Item], tuple[int, ...]]) -> Iterator[list[Item]]:
+def _alike(items: Iterable[Item], kind: Callable[[Item], tuple[int, ...]], device: str) -> Iterator[list[Item]]:
     """Runs of items of one kind that go through the networks together; a kind begins with height and width."""
+    most = ALIKE_PIXELS_CPU if torch.device(device).type == "cpu" else ALIKE_PIXELS_GPU
     group: list[Item] = []
     for item in items:
-        if group and (kind(item) != kind(group[0]) or (len(group) + 1) * prod(kind(item)[:2]) > ALIKE_PIXELS):
+        if group and (kind(item) != kind(group[0]) or (len(group) + 1) * prod(kind(item)[:2]) > most):
             yield group
             group = []
         group.append(item)
@@ -162,13 +166,42 @@ def decode(
         if allow_damaged:
             return [_decode_one(_bytes(one), limits, True, device, precision) for one in data]
         images: list[Image] = []
-        for files in _alike((container.read(_bytes(one), limits) for one in data), _kind):
+        for files in _alike((container.read(_bytes(one), limits) for one in data), _kind, device):
             coder = _codec_of(files[0].header, device)
             if files[0].header.unit_count == 1:
                 images += decode_alike(coder, files, limits or Limits(), precision)
             else:
                 images += [coder.decode(file, limits, precision) for file in files]
         return images
+
+
+def decode_tensors(
+    data: list[Data],
+    *,
+    limits: Limits | None = None,
+    threads: int | None = None,
+    device: str = "cpu",
+    precision: str = "auto",
+) -> list[torch.Tensor]:
+    """Turn `.rfy` files (bytes or paths) into tensors float32 [3 or 1, H, W] in 0..1 that stay on the device.
+
+    They are not rounded to 8 bits; alpha is left out. Options and errors are those of `decode`.
+    """
+    tensors: list[torch.Tensor] = []
+    with threads_of_torch(threads):
+        for files in _alike((container.read(_bytes(one), limits) for one in data), _kind, device):
+            coder = _codec_of(files[0].header, device)
+            if files[0].header.unit_count == 1:
+                batch = synthesise_alike(coder, files, limits or Limits(), precision).clamp(0, 1)
+                planes = [
+                    x if file.header.channels == 3 else x.mean(0, keepdim=True)
+                    for file, x in zip(files, batch, strict=True)
+                ]
+                tensors += [x.clone() for x in planes]  # outside inference mode, so that autograd takes them
+            else:
+                images = [coder.decode(file, limits, precision) for file in files]
+                tensors += [replace(image, alpha=None).to_tensor().to(device) for image in images]
+    return tensors
 
 
 def _kind(file: File) -> tuple[Any, ...]:
@@ -208,8 +241,7 @@ def load(codec: str = "image", device: str = "cpu") -> Codec:
 def verify(data: Data, *, limits: Limits | None = None) -> None:
     """Prove every checksum, those of the decoded symbols too, without running the synthesis; raises what is wrong."""
     file = container.read(_bytes(data), limits)
-    with torch.inference_mode():
-        _codec_of(file.header, "cpu").latents(file, limits)
+    Decoder(_codec_of(file.header, "cpu"), file.header, dict(enumerate(file.units)), limits).prove()
 
 
 class Reader:

@@ -83,12 +83,27 @@ class Decoder:
         self._gray(pixels, target, reduction)
         return pixels, plane
 
+    def alpha(self) -> Pixels | None:
+        """Alpha uint8 [H, W] of the whole picture; None where it has none."""
+        return self._alpha(self._checked(None, 1), 1)
+
     def latents(self) -> Tensor:
         """All latents: float32 [1, C, h, w]."""
         whole = divided(tuple(slice(0, extent) for extent in self.grid.shape), self.codec.stride)
         with side_by_side() if len(self.grid) > 1 else nullcontext() as pool:
             numbers = range(len(self.grid))
             return self._joined(whole, dict(zip(numbers, _each(pool, self._unit, numbers), strict=True)))
+
+    def prove(self) -> None:
+        """Decode every unit's symbols and alpha, without the synthesis; raises what is wrong."""
+        with side_by_side() if len(self.grid) > 1 else nullcontext() as pool:
+            for _ in _each(pool, self._prove_unit, range(len(self.grid))):
+                pass
+
+    def _prove_unit(self, number: int) -> None:
+        self._unit(number)
+        if plane := self.units[number].sections.get(ALPHA):
+            self._alpha_of(number, plane, extents(self.grid.box(number)))
 
     def _checked(self, region: Box | None, reduction: int) -> Box:
         shape = self.grid.shape
@@ -165,7 +180,7 @@ class Decoder:
             with self.codec.transforms(self.precision):
                 x_hat = self.codec.synthesis(y_hat, self.codec.unit(self.header.quality, window, reduction))
             rows, columns = relative(divided(window, reduction), multiplied(seen, stride // reduction))
-            return to_pixels(x_hat[0, :, rows, columns], self.header.channels)
+            return to_pixels(require_finite(x_hat[0, :, rows, columns]), self.header.channels)
 
     def _gray(self, pixels: Pixels, target: Box, reduction: int) -> None:
         """Paint over what is lost."""
@@ -225,8 +240,11 @@ def decompress(
         raise type(error)(f"unit {number}: {error}") from error
 
 
-def decode_alike(codec: "Codec", files: Sequence[File], limits: Limits, precision: str) -> list[Image]:
-    """Decode files of one unit that have equal sizes and qualities, all at once through the networks."""
+def synthesise_alike(codec: "Codec", files: Sequence[File], limits: Limits, precision: str) -> Tensor:
+    """Decode files of one unit that have equal sizes and qualities, all at once through the networks.
+
+    Gives float32 [B, 3, H, W], about 0..1; raises WeightsError if the synthesis diverged.
+    """
     header = files[0].header
     box = header.grid.box(0)
     shape = extents(divided(box, codec.stride))
@@ -236,18 +254,27 @@ def decode_alike(codec: "Codec", files: Sequence[File], limits: Limits, precisio
         y_hat = decompress(codec, [file.units[0] for file in files], header, shape, 0, limits)
         with codec.transforms(precision):
             x_hat = codec.synthesis(y_hat, codec.unit(header.quality, box))
+    return require_finite(x_hat[:, :, : header.height, : header.width])
+
+
+def decode_alike(codec: "Codec", files: Sequence[File], limits: Limits, precision: str) -> list[Image]:
+    """As `synthesise_alike`; gives pictures."""
     images = []
-    for file, x in zip(files, x_hat, strict=True):
-        plane = Decoder(codec, file.header, dict(enumerate(file.units)), limits)._alpha(box, 1)
-        pixels = to_pixels(x[:, : header.height, : header.width], file.header.channels)
-        images.append(join(pixels, plane, file.metadata))
+    for file, x in zip(files, synthesise_alike(codec, files, limits, precision), strict=True):
+        plane = Decoder(codec, file.header, dict(enumerate(file.units)), limits).alpha()
+        images.append(join(to_pixels(x, file.header.channels), plane, file.metadata))
     return images
 
 
-def to_pixels(x: Tensor, channels: int) -> Pixels:
-    """Round a picture float [3, h, w] in about 0..1 to uint8 [h, w, channels]; raises WeightsError if it diverged."""
+def require_finite(x: Tensor) -> Tensor:
+    """Give pixels back; raises WeightsError for those of a synthesis that diverged: better none than wrong ones."""
     if not torch.isfinite(x).all():
         raise WeightsError("the synthesis gave pixels that are not finite: these weights cannot show it")
+    return x
+
+
+def to_pixels(x: Tensor, channels: int) -> Pixels:
+    """Round a picture float [3, h, w] in about 0..1 to uint8 [h, w, channels]."""
     if channels == 1:
         x = x.mean(0, keepdim=True)
     return (x * 255 + 0.5).clamp_(0, 255).to(torch.uint8).permute(1, 2, 0).contiguous().cpu().numpy()

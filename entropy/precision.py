@@ -42,8 +42,9 @@ def full_float32(device: torch.device) -> Iterator[None]:
 
 def require_float32(module: nn.Module) -> None:
     """Raise OptionError for parameters of another dtype: symbols and their checksum would not show what it changes."""
-    if wrong := {str(parameter.dtype) for parameter in module.parameters()} - {"torch.float32"}:
-        raise OptionError(f"files need a codec in float32, this one has parameters of {', '.join(sorted(wrong))}")
+    for parameter in module.parameters():
+        if parameter.dtype is not torch.float32:
+            raise OptionError(f"files need a codec in float32, this one has parameters of {parameter.dtype}")
 
 
 def _enter() -> None:

@@ -8,7 +8,7 @@ import torch
 from numpy.typing import NDArray
 
 import rarefy
-from rarefy.codecs import alpha, container
+from rarefy.codecs import alpha, api, container
 from rarefy.codecs.base import Codec
 from rarefy.codecs.decoding import WINDOW
 from rarefy.codecs.encoding import TILE, WHOLE_PIXELS, Encoder, tile_for
@@ -260,6 +260,28 @@ def test_symbols_of_another_unit_are_damage(codec: Codec, picture: Image) -> Non
         rarefy.decode(container.write(replace(file, units=swapped)))
     shown = rarefy.decode(container.write(replace(file, units=swapped)), allow_damaged=True)
     assert "2 of 6" in shown.notes[0] and (shown.pixels[:64, :128] == 128).all()
+
+
+def test_tensors_are_the_pictures_before_rounding(codec: Codec, picture: Image) -> None:
+    gray = Image(np.ascontiguousarray(picture.pixels[:, :, :1]))
+    datas = [codec.encode(picture, 50), codec.encode(picture, 50), codec.encode(gray, 50), tiled(codec, picture)]
+    for data, tensor in zip(datas, rarefy.decode_tensors(datas), strict=True):
+        image = rarefy.decode(data)
+        assert tensor.dtype == torch.float32 and tensor.shape == (image.channels, 97, 141)
+        rounded = (tensor * 255).round().permute(1, 2, 0).numpy()
+        assert np.abs(rounded - image.pixels).max() <= 1
+        assert torch.nn.Parameter(tensor).requires_grad
+
+
+def test_proving_sees_every_unit_and_alpha(codec: Codec, picture: Image) -> None:
+    api.verify(tiled(codec, picture))
+    file = container.read(tiled(codec, picture))
+    for name in ("latents", "alpha"):
+        sections = dict(file.units[4].sections)
+        sections[name] = sections[name][:-2]
+        units = [*file.units[:4], replace(file.units[4], sections=sections), file.units[5]]
+        with pytest.raises(FormatError, match="unit 4"):
+            api.verify(container.write(replace(file, units=units)))
 
 
 def test_tiles_must_fit_the_latents(codec: Codec, picture: Image) -> None:

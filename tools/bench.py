@@ -42,22 +42,37 @@ def build_parser() -> ArgumentParser:
     images = subjects.add_parser("images", help="rate and fidelity over a folder of pictures")
     images.add_argument("folder", type=Path, metavar="DIR", help="folder of pictures")
     images.add_argument(
-        "--codecs", type=_settings, nargs="+", default=[_settings(DEFAULT_CODEC)], metavar="NAME@Q,Q..."
+        "--codecs",
+        type=_settings,
+        nargs="+",
+        default=[_settings(DEFAULT_CODEC)],
+        metavar="NAME@Q,Q...",
+        help="codecs and their qualities",
     )
-    images.add_argument("--anchors", type=_anchors, default=list(ANCHOR_NAMES), metavar="NAME,NAME...")
+    images.add_argument(
+        "--anchors",
+        type=_anchors,
+        default=list(ANCHOR_NAMES),
+        metavar="NAME,NAME...",
+        help="of webp, avif, jpeg; default all",
+    )
     images.add_argument("--plot", type=Path, metavar="FILE", help="draw the curves (.svg, .png, .pdf)")
     speed = subjects.add_parser("speed", help="time one picture, from array to bytes and back")
     speed.add_argument(
         "--size", type=size, default=(768, 512), metavar="WxH", help="size of the picture (default 768x512)"
     )
-    speed.add_argument("--codec", type=_settings, default=_settings("image@50"), metavar="NAME@Q")
+    speed.add_argument(
+        "--codec", type=_settings, default=_settings("image@50"), metavar="NAME@Q", help="default image@50"
+    )
     speed.add_argument("--runs", type=positive, default=9, metavar="N", help="warm runs, of which the median counts")
     exactness = subjects.add_parser("exactness", help="every encoder's files in every decoder (takes minutes)")
     large = subjects.add_parser("large", help="large pictures: time, memory, regions, the price of units")
     large.add_argument(
         "pictures", type=Path, nargs="+", metavar="FILE", help="photographs; those above a megapixel count"
     )
-    large.add_argument("--sizes", type=size, nargs="+", default=[(4000, 3000), (8000, 6000)], metavar="WxH")
+    large.add_argument(
+        "--sizes", type=size, nargs="+", default=[(4000, 3000), (8000, 6000)], metavar="WxH", help="of whole pictures"
+    )
     for subject in (images, speed, large):
         subject.add_argument("--threads", type=positive, default=2, metavar="N", help="CPU threads (default 2)")
     for subject in (images, speed):

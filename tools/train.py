@@ -252,13 +252,13 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--out", type=Path, required=True, help="folder for state, log and curve")
     p.add_argument("--set", nargs="+", default=[], metavar="KEY=VALUE", help='override, such as "train.minutes=30"')
     p.add_argument("--start", type=Path, help="safetensors to start from instead of principal components")
-    p.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    p.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu", help="cuda if there is one")
     p.add_argument("--threads", type=int, default=1, help="CPU threads")
     p.add_argument("--workers", type=int, default=1, help="processes that read the pictures at the start")
     p.add_argument("--compile", action="store_true", help="torch.compile the loss")
     p.add_argument("--piece-megabytes", type=int, default=10**6, help="largest file of final weights")
-    p.add_argument("--log-seconds", type=float, default=60)
-    p.add_argument("--save-seconds", type=float, default=600)
+    p.add_argument("--log-seconds", type=float, default=60, help="between rows of the log")
+    p.add_argument("--save-seconds", type=float, default=600, help="between states")
     return p
 
 

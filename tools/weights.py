@@ -129,10 +129,10 @@ def parser() -> argparse.ArgumentParser:
         "--data", type=Path, nargs="+", required=True, help="folders of the training pictures, to calibrate on"
     )
     e.add_argument("--pictures", type=int, default=12, help="how many of them")
-    e.add_argument("--held-back-one-in", type=int, default=50)
+    e.add_argument("--held-back-one-in", type=int, default=50, help="as in the recipe")
     e.set_defaults(action=_export)
     v = verbs.add_parser("verify", help="prove that a weights file is whole and exact")
-    v.add_argument("file", type=Path)
+    v.add_argument("file", type=Path, help="a safetensors file of `rarefy weights export`")
     v.set_defaults(action=_verify)
     return p
 
