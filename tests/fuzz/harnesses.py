@@ -38,7 +38,7 @@ def read_file(data: bytes) -> str:
     units = _attempt(lambda data: list(container.read_units(data)), data)
     damaged = _attempt(salvage.read_damaged, data)
     if not isinstance(file, File):
-        assert isinstance(damaged, str) or not isinstance(units, list) or list(damaged.units.values()) == units
+        assert isinstance(damaged, str) or isinstance(units, str) or len(damaged.units) >= len(units)
         return str(file)
     assert container.read(container.write(file)) == file
     assert info.header == file.header

@@ -10,7 +10,8 @@ from fuzz import harnesses, seeds
 from fuzz.mutation import mutate, mutated
 from fuzz.sealing import sealed
 
-ODD_NUMBERS = ("0", "-1", "1", "255", "65536", "2147483647", "4294967296", "1e9", "null", '"x"')
+# Sizes of networks are believed up to what torch can allocate, so numbers stay where that costs nothing.
+ODD_NUMBERS = ("0", "-1", "1", "255", "1e2", "null", '"x"')
 
 
 @dataclass(frozen=True)
