@@ -261,7 +261,7 @@ def test_a_full_disk_ends_a_batch(tmp_path: Path) -> None:
         report=lambda _, one, __: reported.append(one),
         fail=lambda _, __: 1,
     )
-    with pytest.raises(Refusal, match="there is no room on the disk, 197 files are not done") as caught:
+    with pytest.raises(Refusal, match="there is no room on the disk, the run ends after 3 of 200 files") as caught:
         Batch(jobs_of(tmp_path, 200), stages).run()
     assert "--skip-existing" in caught.value.hint
     assert reported == [0, 1, 2]

@@ -154,10 +154,16 @@ class Batch(Generic[Loaded, Coded, Result]):
             return 0
         if isinstance(error, BrokenPipeError) or not isinstance(error, Exception):
             raise error
-        left = len(self._jobs) - self._reported
-        if left > 1 and isinstance(error, OSError) and error.errno in DISK_IS_FULL:
-            raise _disk_is_full(error, waiting.job, left)
+        is_last = self._reported + 1 == len(self._jobs)
+        if not is_last and isinstance(error, OSError) and error.errno in DISK_IS_FULL:
+            raise self._disk_is_full(error, waiting.job)
         return self._stages.fail(waiting.job, error)
+
+    def _disk_is_full(self, error: OSError, job: Job) -> Refusal:
+        """Tell that a run ends early; files after this one may be whole, if they were small enough."""
+        end = f"the run ends after {self._reported} of {len(self._jobs)} files"
+        sentence = f"{error.filename or job.target}: there is no room on the disk, {end}"
+        return Refusal(sentence, "make room and run the same command with --skip-existing")
 
 
 _Window = list[tuple[Job, Loaded | Exception]]
@@ -196,8 +202,3 @@ def _failed(job: Job, error: Exception | Sized) -> "_Waiting[Result]":
     future: Future[Result] = Future()
     future.set_exception(error)
     return _Waiting(job, future, 0.0, 0)
-
-
-def _disk_is_full(error: OSError, job: Job, left: int) -> Refusal:
-    sentence = f"{error.filename or job.target}: there is no room on the disk, {left} files are not done"
-    return Refusal(sentence, "make room and run the same command with --skip-existing")

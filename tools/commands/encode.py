@@ -1,5 +1,6 @@
 """`rarefy encode`: pictures to .rfy files, one line each."""
 
+import re
 from argparse import Namespace
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,11 +10,11 @@ from typing import TYPE_CHECKING, Any
 from rarefy.codecs.container import read_info
 from rarefy.codecs.picture_kinds import SUFFIXES
 from rarefy.codecs.registry import find as find_codec
-from rarefy.errors import RarefyError
+from rarefy.errors import MediaError, RarefyError
 from rarefy.tools.commands.batch import Batch, Stages
 from rarefy.tools.commands.existing import check_rarefy_file, without_done
 from rarefy.tools.commands.inputs import find, plan
-from rarefy.tools.commands.output import Report
+from rarefy.tools.commands.output import Report, source_name
 from rarefy.tools.commands.rate import target_of
 from rarefy.tools.files import Job, check_target, read_bytes, write_bytes
 from rarefy.tools.terminal import STANDARD_STREAM, USAGE, Refusal, Terminal
@@ -83,7 +84,10 @@ def _load(job: Job, options: Namespace) -> Original:
 
     check_target(job, options.overwrite or options.skip_existing)
     data = read_bytes(job.source)
-    image = media.as_image(data, warns=False)  # its notes are reported with its name
+    try:
+        image = media.as_image(data, warns=False)  # its notes are reported with its name
+    except MediaError as error:  # which calls bytes "the picture": here they have a name
+        raise MediaError(re.sub("^the picture(?= )", lambda _: source_name(job), str(error))) from error
     return Original(image.stripped() if options.strip else image, len(data))
 
 
