@@ -13,10 +13,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from safetensors import safe_open
+from safetensors.torch import save_file
 
 import rarefy
 from rarefy.codecs import media
 from rarefy.codecs.container import read_info
+from rarefy.codecs.weights import candidates
 from rarefy.tools.arguments import positive_number, region, size_bytes
 from rarefy.tools.files import whole_file, write_bytes
 
@@ -205,6 +208,35 @@ def test_transcoding_keeps_metadata_and_alpha(run: Run, picture: Path) -> None:
     assert after.exif == before.exif is not None
     assert before.alpha is not None
     assert np.array_equal(np.asarray(after.alpha), before.alpha)
+
+
+@pytest.fixture
+def former_weights(tmp_path: Path) -> Path:
+    """A folder with another generation of the codec's weights."""
+    present = candidates("image")[0]
+    with safe_open(present, "pt") as file:
+        facts = file.metadata()
+        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    name = next(name for name in tensors if name.startswith("g_s.") and name.endswith(".bias"))
+    tensors[name] = tensors[name] + 1e-3
+    (tmp_path / "former").mkdir()
+    save_file(tensors, tmp_path / "former" / present.name, facts)
+    return tmp_path / "former"
+
+
+def test_transcoding_brings_files_to_the_present_weights(
+    run: Run, picture: Path, former_weights: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    present, target = candidates("image")[0].parent, picture.with_suffix(".rfy")
+    current = read_info(rarefy.encode(picture)).weights
+    monkeypatch.setenv("RAREFY_WEIGHTS", str(former_weights))
+    assert run("encode", picture, "--quality", "40")[0] == 0
+    assert read_info(target).weights != current
+    former = np.asarray(rarefy.decode(target)).astype(int)
+    monkeypatch.setenv("RAREFY_WEIGHTS", f"{present}{os.pathsep}{former_weights}")
+    assert run("transcode", target, "-f")[0] == 0
+    assert (read_info(target).weights, read_info(target).quality) == (current, 40)
+    assert np.abs(np.asarray(rarefy.decode(target)) - former).mean() < 5
 
 
 @pytest.mark.parametrize(
