@@ -102,13 +102,13 @@ complete -c rarefy -n '__rarefy_at rarefy train' -l data -r -f -a '(__fish_compl
 complete -c rarefy -n '__rarefy_at rarefy train' -l out -r -f -a '(__fish_complete_directories)' -d 'folder for state, log and curve'
 complete -c rarefy -n '__rarefy_at rarefy train' -l set -x -d 'override, such as "train.minutes=30"'
 complete -c rarefy -n '__rarefy_at rarefy train' -l start -r -f -a '(__rarefy_files safetensors)' -d 'safetensors to start from instead of principal components'
-complete -c rarefy -n '__rarefy_at rarefy train' -l device -r -f -a 'cpu cuda'
+complete -c rarefy -n '__rarefy_at rarefy train' -l device -r -f -a 'cpu cuda' -d 'cuda if there is one'
 complete -c rarefy -n '__rarefy_at rarefy train' -l threads -x -d 'CPU threads'
 complete -c rarefy -n '__rarefy_at rarefy train' -l workers -x -d 'processes that read the pictures at the start'
 complete -c rarefy -n '__rarefy_at rarefy train' -l compile -d 'torch.compile the loss'
 complete -c rarefy -n '__rarefy_at rarefy train' -l piece-megabytes -x -d 'largest file of final weights'
-complete -c rarefy -n '__rarefy_at rarefy train' -l log-seconds -x
-complete -c rarefy -n '__rarefy_at rarefy train' -l save-seconds -x
+complete -c rarefy -n '__rarefy_at rarefy train' -l log-seconds -x -d 'between rows of the log'
+complete -c rarefy -n '__rarefy_at rarefy train' -l save-seconds -x -d 'between states'
 complete -c rarefy -n '__rarefy_at rarefy weights' -a export -d 'make a weights file from a training run'
 complete -c rarefy -n '__rarefy_at rarefy weights' -a verify -d 'prove that a weights file is whole and exact'
 complete -c rarefy -n '__rarefy_at rarefy weights' -s h -l help -d 'show this help message and exit'
@@ -117,7 +117,7 @@ complete -c rarefy -n '__rarefy_at rarefy weights export' -s h -l help -d 'show 
 complete -c rarefy -n '__rarefy_at rarefy weights export' -s o -l output -r -F -d 'the safetensors file to write'
 complete -c rarefy -n '__rarefy_at rarefy weights export' -l data -r -f -a '(__fish_complete_directories)' -d 'folders of the training pictures, to calibrate on'
 complete -c rarefy -n '__rarefy_at rarefy weights export' -l pictures -x -d 'how many of them'
-complete -c rarefy -n '__rarefy_at rarefy weights export' -l held-back-one-in -x
+complete -c rarefy -n '__rarefy_at rarefy weights export' -l held-back-one-in -x -d 'as in the recipe'
 complete -c rarefy -n '__rarefy_at rarefy weights verify' -f -a '(__rarefy_files safetensors)'
 complete -c rarefy -n '__rarefy_at rarefy weights verify' -s h -l help -d 'show this help message and exit'
 complete -c rarefy -n '__rarefy_at rarefy bench' -a images -d 'rate and fidelity over a folder of pictures'
@@ -127,15 +127,15 @@ complete -c rarefy -n '__rarefy_at rarefy bench' -a large -d 'large pictures: ti
 complete -c rarefy -n '__rarefy_at rarefy bench' -s h -l help -d 'show this help message and exit'
 complete -c rarefy -n '__rarefy_at rarefy bench images' -f -a '(__fish_complete_directories)'
 complete -c rarefy -n '__rarefy_at rarefy bench images' -s h -l help -d 'show this help message and exit'
-complete -c rarefy -n '__rarefy_at rarefy bench images' -l codecs -x
-complete -c rarefy -n '__rarefy_at rarefy bench images' -l anchors -x
+complete -c rarefy -n '__rarefy_at rarefy bench images' -l codecs -x -d 'codecs and their qualities'
+complete -c rarefy -n '__rarefy_at rarefy bench images' -l anchors -x -d 'of webp, avif, jpeg; default all'
 complete -c rarefy -n '__rarefy_at rarefy bench images' -l plot -r -F -d 'draw the curves (.svg, .png, .pdf)'
 complete -c rarefy -n '__rarefy_at rarefy bench images' -l threads -x -d 'CPU threads (default 2)'
 complete -c rarefy -n '__rarefy_at rarefy bench images' -l device -r -f -a 'cpu cuda' -d 'cpu (default) or cuda'
 complete -c rarefy -n '__rarefy_at rarefy bench images' -l json -r -F -d 'write the result as JSON, - for standard output'
 complete -c rarefy -n '__rarefy_at rarefy bench speed' -s h -l help -d 'show this help message and exit'
 complete -c rarefy -n '__rarefy_at rarefy bench speed' -l size -x -d 'size of the picture (default 768x512)'
-complete -c rarefy -n '__rarefy_at rarefy bench speed' -l codec -x
+complete -c rarefy -n '__rarefy_at rarefy bench speed' -l codec -x -d 'default image@50'
 complete -c rarefy -n '__rarefy_at rarefy bench speed' -l runs -x -d 'warm runs, of which the median counts'
 complete -c rarefy -n '__rarefy_at rarefy bench speed' -l threads -x -d 'CPU threads (default 2)'
 complete -c rarefy -n '__rarefy_at rarefy bench speed' -l device -r -f -a 'cpu cuda' -d 'cpu (default) or cuda'
@@ -144,6 +144,6 @@ complete -c rarefy -n '__rarefy_at rarefy bench exactness' -s h -l help -d 'show
 complete -c rarefy -n '__rarefy_at rarefy bench exactness' -l json -r -F -d 'write the result as JSON, - for standard output'
 complete -c rarefy -n '__rarefy_at rarefy bench large' -F
 complete -c rarefy -n '__rarefy_at rarefy bench large' -s h -l help -d 'show this help message and exit'
-complete -c rarefy -n '__rarefy_at rarefy bench large' -l sizes -x
+complete -c rarefy -n '__rarefy_at rarefy bench large' -l sizes -x -d 'of whole pictures'
 complete -c rarefy -n '__rarefy_at rarefy bench large' -l threads -x -d 'CPU threads (default 2)'
 complete -c rarefy -n '__rarefy_at rarefy bench large' -l json -r -F -d 'write the result as JSON, - for standard output'
