@@ -218,7 +218,10 @@ def _decode_one(data: bytes, limits: Limits | None, is_lenient: bool, device: st
     coder = _codec_of(damaged.header, device)
     decoder = Decoder(coder, damaged.header, damaged.units, limits, precision, is_lenient=True)
     pixels, alpha = decoder.picture()
-    return join(pixels, alpha, damaged.metadata, _losses(decoder, damaged))
+    losses = _losses(decoder, damaged)
+    if len(decoder.lost) == len(decoder.grid):
+        raise FormatError("; ".join(["nothing of the picture is whole", *losses[1:]]))
+    return join(pixels, alpha, damaged.metadata, losses)
 
 
 def _losses(decoder: Decoder, damaged: DamagedFile) -> tuple[str, ...]:

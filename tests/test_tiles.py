@@ -246,6 +246,8 @@ def test_damaged_files_show_what_is_whole(codec: Codec, picture: Image) -> None:
         is_gray = (shown.pixels[:60, :60] == 128).all()
         assert not is_gray and (np.abs(shown.pixels[:32, :32].astype(int) - whole.pixels[:32, :32]) <= 1).all()
         assert any((shown.pixels[y : y + 30, x : x + 12] == 128).all() for y in (0, 64) for x in (0, 64, 128))
+    with pytest.raises(FormatError, match="nothing"):
+        rarefy.decode(codec.encode(picture, 50)[:-9], allow_damaged=True)
     untouched = rarefy.decode(data, allow_damaged=True)
     assert not untouched.notes and np.array_equal(untouched.pixels, whole.pixels)
 
