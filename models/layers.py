@@ -4,7 +4,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-LARGEST = 4.0  # before squaring; photographs rarely come near it
+LARGEST = 1.5  # before squaring; photographs lose 0.01 dB by it at most
 
 
 def replicate_border(x: Tensor) -> Tensor:

@@ -12,6 +12,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -256,6 +257,19 @@ def test_verify_refuses_what_does_not_decode(run: Run, picture: Path, monkeypatc
     code, _, err = run("encode", picture, "--verify")
     assert code == 1
     assert "does not decode" in err
+    assert names(picture.parent) == {"cat.png"}
+
+
+def test_verify_refuses_another_picture(run: Run, picture: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = api.decode
+
+    def inverting(*given: object, **options: object) -> list[object]:
+        images = whole(*given, **options)  # type: ignore[call-overload]
+        return [replace(image, pixels=255 - image.pixels) for image in images]
+
+    monkeypatch.setattr(api, "decode", inverting)
+    code, _, err = run("encode", picture, "--verify")
+    assert code == 1 and "another picture" in err
     assert names(picture.parent) == {"cat.png"}
 
 

@@ -103,7 +103,7 @@ def _encode(originals: Sequence[Original], options: Namespace) -> list[Encoded]:
 
 
 def compare(images: list["Image"], datas: list[bytes], options: Namespace) -> None:
-    """Decode what was encoded: the decoder checks the symbols' checksums, the pictures must have their shape back."""
+    """Decode what was encoded: symbols must fit their checksums, and pictures must be nearer than one flat colour."""
     from rarefy.codecs import api
 
     try:
@@ -113,6 +113,23 @@ def compare(images: list["Image"], datas: list[bytes], options: Namespace) -> No
     for image, again in zip(images, decoded, strict=True):
         if again.pixels.shape != image.pixels.shape:
             raise RarefyError(f"a picture of {image.pixels.shape} decodes to {again.pixels.shape}, nothing is written")
+        error, spread = _squares(image, again)
+        if error > 1.1 * spread + 4:  # a flat picture has no spread, but the rounding of a level or two
+            raise RarefyError(
+                "what was encoded decodes to another picture, farther off than one flat colour: these weights cannot "
+                "code this pattern, nothing is written"
+            )
+
+
+def _squares(image: "Image", again: "Image") -> tuple[float, float]:
+    """Mean squares, in levels, over what can be seen: of the error, and of the original around its mean colour."""
+    import numpy as np
+
+    seen = slice(None) if image.alpha is None or not image.alpha.any() else image.alpha > 0
+    pixels = image.pixels[seen].reshape(-1, image.channels).astype(np.float32)
+    error = pixels - again.pixels[seen].reshape(-1, image.channels)
+    spread = pixels - pixels.mean(0)
+    return float(np.square(error).mean()), float(np.square(spread).mean())
 
 
 def _write(job: Job, encoded: Encoded) -> Encoded:
