@@ -215,6 +215,8 @@ def _decode_one(data: bytes, limits: Limits | None, is_lenient: bool, device: st
         file = container.read(data, limits)
         return _codec_of(file.header, device).decode(file, limits, precision)
     damaged = read_damaged(data, limits)
+    if not damaged.units:  # else a few bytes could ask for a large gray picture
+        raise FormatError("; ".join(["nothing of the picture is whole", *damaged.reasons.values()]))
     coder = _codec_of(damaged.header, device)
     decoder = Decoder(coder, damaged.header, damaged.units, limits, precision, is_lenient=True)
     pixels, alpha = decoder.picture()

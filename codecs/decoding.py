@@ -68,11 +68,13 @@ class Decoder:
         """
         region = self._checked(region, reduction)
         target = divided(region, reduction)
-        pixels = np.empty((*extents(target), self.header.channels), np.uint8)
+        pixels = np.empty((0, 0, 0), np.uint8)
         with side_by_side() if len(self.grid) > 1 else nullcontext() as pool:
             for windows, latents in self._bands(region, pool):
+                if not pixels.size:  # not before a row of units has borne out the size that the header claims
+                    pixels = np.empty((*extents(target), self.header.channels), np.uint8)
 
-                def show(window: Box, latents: Mapping[int, Tensor] = latents) -> None:
+                def show(window: Box, latents: Mapping[int, Tensor] = latents, pixels: Pixels = pixels) -> None:
                     place = common(divided(window, reduction), target)
                     part = self._window(window, latents, reduction)
                     inside = part[relative(place, divided(window, reduction))]

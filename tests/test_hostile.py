@@ -1,20 +1,27 @@
 """Files that somebody altered or invented: an error of ours or a picture, soon, in bounded memory; nothing else."""
 
 import random
+import re
+import subprocess
 import sys
-import zlib
 from collections import Counter
 from dataclasses import replace
+from pathlib import Path
 from time import perf_counter
 
 import numpy as np
 import pytest
+from conformance.fixture import load, registered
+from conformance.streams import path_of
+from fuzz.mutation import changed, mutate
+from fuzz.sealing import crc, varint
 from numpy.typing import NDArray
 
 import rarefy
 from rarefy.codecs import api, container
 from rarefy.codecs.base import Codec
 from rarefy.codecs.container import File, Header, Unit
+from rarefy.codecs.header import write_header
 from rarefy.codecs.limits import Limits
 from rarefy.codecs.media import Image
 from rarefy.codecs.weights import candidates
@@ -65,25 +72,10 @@ def test_every_value_of_every_byte_of_the_header_is_told(small: bytes) -> None:
                 rarefy.decode(changed(small, position, value))
 
 
-def changed(data: bytes, position: int, value: int) -> bytes:
-    """The same bytes but one."""
-    return data[:position] + bytes([value]) + data[position + 1 :]
-
-
 def repaired(head: bytes, payload: bytes) -> bytes:
     """A file of one unit whose checksum of bytes fits whatever it holds (FORMAT.md, section 6)."""
     size = varint(len(payload))
-    checksum = zlib.crc32(payload, zlib.crc32(size, zlib.crc32(bytes(4), zlib.crc32(head))))
-    return head + size + checksum.to_bytes(4, "little") + payload
-
-
-def varint(value: int) -> bytes:
-    """Spell a varint as section 2 of the format says."""
-    spelled = b""
-    while value > 127:
-        spelled += bytes([value % 128 + 128])
-        value //= 128
-    return spelled + bytes([value])
+    return head + size + crc(head, bytes(4), size, payload) + payload
 
 
 def parts_of(data: bytes) -> tuple[bytes, bytes]:
@@ -93,23 +85,6 @@ def parts_of(data: bytes) -> tuple[bytes, bytes]:
     head = data[: len(data) - len(payload) - 4 - len(varint(len(payload)))]
     assert repaired(head, payload) == data
     return head, payload
-
-
-def mutate(source: random.Random, data: bytes) -> bytes:
-    """Change, drop, insert or repeat a few bytes."""
-    altered = bytearray(data)
-    for _ in range(source.randrange(1, 4)):
-        position = source.randrange(len(altered) + 1)
-        choice = source.randrange(5)
-        if choice <= 1 and position < len(altered):
-            altered[position] = source.choice((0, 1, 0x7F, 0x80, 0xFF, source.randrange(256)))
-        elif choice == 2:
-            del altered[position : position + source.randrange(1, 5)]
-        elif choice == 3:
-            altered[position:position] = source.randbytes(source.randrange(1, 5))
-        else:
-            altered[position:position] = altered[position : position + 8]
-    return bytes(altered)
 
 
 def mutated(source: random.Random, data: bytes) -> bytes:
@@ -210,7 +185,7 @@ def test_sections_that_the_codec_does_not_know_are_told(small: bytes) -> None:
 def claim(codec: Codec, width: int, height: int, stream: bytes, tile: int = 0, quality: int = 0) -> bytes:
     """A whole file, checksums and all, that claims a size."""
     header = Header(
-        codec="image", weights=codec.weights_hash[:4], width=width, height=height, quality=quality, tile=tile
+        codec=codec.name, weights=codec.weights_hash[:4], width=width, height=height, quality=quality, tile=tile
     )
     return container.write(File(header, [Unit({"latents": stream}, 0)] * header.unit_count))
 
@@ -259,9 +234,109 @@ def test_claims_without_limits_fail_before_memory_is_taken() -> None:
     assert peak_megabytes() - before < 32
 
 
-def test_tiled_pictures_are_told_to_be_of_the_future() -> None:
-    with pytest.raises(RarefyError, match="one tile"):
-        rarefy.decode(claim(api.load_codec("image"), 64, 32, b"", tile=32))
+@pytest.fixture(scope="module")
+def tiny() -> Codec:
+    """The codec of the conformance streams, which decodes in milliseconds."""
+    return load()
+
+
+# Several units with alpha in some and EXIF; several with a profile and XMP; one with alpha; one with all metadata.
+STRUCTURED = ("alpha-tiles", "tiles-metadata", "alpha", "metadata")
+
+
+@pytest.mark.parametrize("name", STRUCTURED)
+def test_every_truncation_of_a_structured_file_is_told(name: str, tiny: Codec) -> None:
+    data = path_of(name, "rfy").read_bytes()
+    for stop in range(len(data)):
+        with pytest.raises(TruncatedError):
+            tiny.decode(data[:stop])
+
+
+@pytest.mark.parametrize("name", STRUCTURED)
+def test_every_changed_byte_of_a_structured_file_names_its_place(name: str, tiny: Codec) -> None:
+    data = path_of(name, "rfy").read_bytes()
+    file = container.read(data)
+    source = random.Random(4)
+    starts = unit_starts(data)
+    for position in range(len(data)):
+        with pytest.raises(RarefyError) as caught:
+            tiny.decode(changed(data, position, data[position] ^ source.randrange(1, 256)))
+        if len(file.units) > 1 and starts[0] + 9 < position < starts[-1]:  # in a payload, or at worst in a size
+            number = max(n for n, start in enumerate(starts) if start <= position)
+            assert re.search(rf"\bunit ({number}|{number + 1})\b|\bindex\b", str(caught.value)), str(caught.value)
+
+
+def unit_starts(data: bytes) -> list[int]:
+    """Where each unit begins, and where the last one ends, found from the checksums of symbols."""
+    starts, position = [], 0
+    for unit in container.read(data).units:
+        position = data.index(unit.checksum.to_bytes(4, "little"), position) + 4
+        starts.append(position - 9)
+    return [*starts, len(data) - int.from_bytes(data[-4:], "little")]
+
+
+IDLE = """
+import resource, sys, time
+from conformance.fixture import load, registered
+from rarefy.errors import RarefyError
+codec = load()
+codec.decode(open(sys.argv[1], "rb").read())
+hostile = bytes.fromhex(sys.stdin.read())
+idle = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+slowest = refused = 0
+for data in [hostile[i : i + 100] for i in range(0, len(hostile), 100)]:
+    times = []
+    for _ in range(5):
+        begin = time.perf_counter()
+        try:
+            codec.decode(data)
+        except RarefyError:
+            refused += 1
+        times.append(time.perf_counter() - begin)
+    slowest = max(slowest, min(times))
+print(refused, slowest, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - idle)
+"""
+
+
+def test_hostile_files_of_100_bytes_cost_little(tiny: Codec) -> None:
+    """In a process of its own, where the highest memory is that of these files: 50 ms and 64 MiB at most."""
+    pytest.importorskip("resource", reason="this system does not tell the memory of a process")
+    source = random.Random(5)
+    sizes = ((16_384, 16_384), (65_535, 4_096), (8_192, 8_192), (1, 65_535))
+    files = []
+    for width, height in sizes:
+        for quality in (0, 25_600):
+            room = 100 - len(claim(tiny, width, height, b"", quality=quality))
+            files.append(claim(tiny, width, height, b"\5" + source.randbytes(room - 1), quality=quality))
+        header = Header(codec=tiny.name, weights=tiny.weights_hash[:4], width=width, height=height, quality=0, tile=16)
+        head = write_header(header, 0)
+        files.append((head + crc(head) + source.randbytes(100))[:100])
+    hostile = b"".join(files)
+    assert {len(data) for data in files} == {100}
+    command = [sys.executable, "-c", IDLE, str(path_of("64x64", "rfy"))]
+    folder = Path(__file__).parent
+    done = subprocess.run(command, input=hostile.hex(), cwd=folder, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    refused, seconds, kilobytes = done.stdout.split()
+    assert int(refused) == 5 * len(files)
+    assert float(seconds) < 0.05
+    assert int(kilobytes) < 64 << 10
+
+
+def test_damaged_files_without_a_whole_unit_cost_little(tiny: Codec) -> None:
+    header = Header(codec=tiny.name, weights=tiny.weights_hash[:4], width=16_384, height=16_384, quality=0, tile=16)
+    head = write_header(header, 0)
+    begin = perf_counter()
+    with registered(), pytest.raises(FormatError, match="nothing of the picture is whole"):
+        rarefy.decode((head + crc(head) + bytes(100))[:100], allow_damaged=True)
+    assert perf_counter() - begin < SECONDS
+
+
+def test_tiles_that_the_codec_has_not_are_told(tiny: Codec) -> None:
+    with pytest.raises(FormatError, match="units of 40 pixels"):
+        tiny.decode(claim(tiny, 64, 32, b"", tile=40))
+    with pytest.raises(FormatError, match="unit 0"):
+        tiny.decode(claim(tiny, 64, 32, b"", tile=32))
 
 
 def test_limits_of_the_caller_hold(small: bytes) -> None:

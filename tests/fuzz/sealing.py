@@ -17,6 +17,15 @@ def crc(*parts: bytes) -> bytes:
     return zlib.crc32(b"".join(parts)).to_bytes(4, "little")
 
 
+def varint(value: int) -> bytes:
+    """Spell a varint as section 2 of the format says."""
+    spelled = b""
+    while value > 127:
+        spelled += bytes([value % 128 + 128])
+        value //= 128
+    return spelled + bytes([value])
+
+
 def sealed(data: bytes) -> bytes:
     """The same bytes with all checksums set that can be found; as they are where the header cannot be read."""
     try:
