@@ -17,7 +17,7 @@ NEEDED = {
     "weights": {"Codec", "WeightsError"},
     "pictures": {"Image", "MediaError"},
     "metadata": {"Image"},
-    "codec": {"Image", "FormatError", "TruncatedError", "ChecksumError", "LimitError", "WeightsError"},
+    "codec": {"Image", "FormatError", "TruncatedError", "ChecksumError"},
     "arguments": {"arguments", "exit 0", "exit 2"},
 }
 
