@@ -13,6 +13,7 @@ from pathlib import Path
 from time import perf_counter
 
 from fuzz.targets import TARGETS, inputs
+from rarefy.tools.environment import describe
 
 
 def run(name: str, seed: int, count: int, folder: Path) -> dict[str, object]:
@@ -48,6 +49,14 @@ def _keep(data: bytes, name: str, folder: Path) -> Path:
     return path
 
 
+def _record(found: list[dict[str, object]], path: Path) -> None:
+    """Put results into a file, with command, versions, commit and machine, beside those of other targets."""
+    known = json.loads(path.read_text()) if path.exists() else {}
+    about = describe(["python", "-m", "fuzz", *sys.argv[1:]], threads=1)
+    known |= {str(facts["target"]): about | facts for facts in found}
+    path.write_text(json.dumps({name: known[name] for name in TARGETS if name in known}, indent=1) + "\n")
+
+
 def main() -> int:
     """Run the command; gives 1 if anything was found."""
     parser = argparse.ArgumentParser(prog="python -m fuzz", description=__doc__)
@@ -55,10 +64,13 @@ def main() -> int:
     parser.add_argument("--inputs", type=int, default=10_000, help="how many for each (default 10000)")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--keep", type=Path, default=Path(), help="folder for inputs that go wrong (default: here)")
+    parser.add_argument("--json", type=Path, help="file of results: replace those of these targets in it")
     options = parser.parse_args()
     names = list(TARGETS) if "all" in options.targets else options.targets
     found = [run(name, options.seed, options.inputs, options.keep) for name in names]
     print(json.dumps(found, indent=1))
+    if options.json:
+        _record(found, options.json)
     return int(any(facts["findings"] for facts in found))
 
 
