@@ -67,12 +67,13 @@ class Walk:
         self.float_features = float_features[:, :, :height, :width]
         latents = self.network.start.shape[1]
         self.symbols = torch.zeros(len(z), height, width, latents, device=z.device, dtype=torch.float32)
+        self.magnitudes = torch.zeros_like(self.symbols, dtype=self.features.dtype)  # of symbols, what the scales see
         self.y_hat = torch.zeros_like(self.symbols)
         self.known = torch.zeros_like(self.symbols)  # asinh of y_hat / spread, what the means see
 
     def step(self, step: int) -> Iterator[tuple[tuple[slice, slice, slice], Tensor, Tensor]]:
         """Gives, for each quarter, where it is, its table indices (uint8) and its means, [B, h', w', C / 4]."""
-        hidden = self.network.hidden(step, self.features, self.symbols)
+        hidden = self.network.hidden(step, self.features, self.magnitudes)
         means = self.bottleneck.means
         mean_hidden = means.hidden(step, self.float_features, self.known.permute(0, 3, 1, 2)).permute(0, 2, 3, 1)
         head = means.heads[step]
@@ -87,6 +88,7 @@ class Walk:
         """Take in the symbols of a quarter."""
         at = (slice(None), *where)
         self.symbols[at] = symbols
+        self.magnitudes[at] = self.network.magnitudes_of(symbols, self.features)
         self.y_hat[at] = y_hat = symbols + mu
         self.known[at] = torch.asinh(y_hat / self.spread[..., where[2]])
 

@@ -3,7 +3,7 @@
 Every activation is an integer of at most 8 bits, every weight int8 with a power-of-two step, every sum below 2^24, so
 float32 matrix products are exact whatever the library does (docs/ARCHITECTURE.md, "Exact probabilities"). No
 convolution call is made: 3x3 layers are nine shifted copies and one matrix product. Tensors are channels-last,
-[B, H, W, C].
+[B, H, W, C]. On the CPU compiled kernels give the same integers sooner, as bytes (`rarefy.entropy.runner`).
 """
 
 from collections.abc import Iterator
@@ -11,6 +11,8 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor, nn
 
+from rarefy import kernels
+from rarefy.entropy.runner import Runner
 from rarefy.errors import WeightsError
 
 EXACT = 1 << 24  # integers up to here are exact in float32
@@ -115,6 +117,9 @@ class IntegerScaleNetwork(nn.Module):
     start: int16 [levels, latents], the index before the network speaks, in steps of 2^-8; embedding: int8
     [levels, width]; position: int8 [steps, 2, 2, width]; feature_exponent: int8 [width], features are integers times
     2^-exponent.
+
+    `features`, `magnitudes_of` and `hidden` give int8 where compiled kernels run the network, float32 elsewhere; the
+    integers are the same, and each method takes either.
     """
 
     start: Tensor
@@ -137,9 +142,13 @@ class IntegerScaleNetwork(nn.Module):
         self.register_buffer("position", torch.zeros(steps, 2, 2, width, dtype=torch.int8))
         self.register_buffer("magnitudes", magnitude_table())
         self.register_buffer("feature_exponent", torch.zeros(width, dtype=torch.int8))
+        self._made: tuple[tuple[object, ...], Runner] | None = None
 
     def features(self, z: Tensor, level: int) -> Tensor:
-        """z: integers [B, h_z, w_z, hyper] as float32; gives integers [B, 4 h_z, 4 w_z, width] as float32."""
+        """z: integers [B, h_z, w_z, hyper] as float32; gives integers [B, 4 h_z, 4 w_z, width]."""
+        runner = self.runner()
+        if runner is not None:
+            return runner.features(z, level)
         with _exactly(z):
             h = self.block_coarse(shuffle(self.up_coarse(z.clamp(-PEAK, PEAK))))
             h = shuffle(self.up_fine(h)) + self.embedding[level].to(torch.float32)
@@ -148,36 +157,72 @@ class IntegerScaleNetwork(nn.Module):
                 h = block(h)
             return h
 
-    def hidden(self, step: int, features: Tensor, symbols: Tensor) -> Tensor:
-        """What the heads of a step see; symbols: integers [B, h, w, latents] as float32, zero where not coded yet."""
+    def magnitudes_of(self, symbols: Tensor, like: Tensor) -> Tensor:
+        """Symbols, integers of any type, in the form in which `hidden` takes them; like: the features."""
+        places = symbols.abs().clamp_(max=PEAK).to(torch.int32)
+        return self.magnitudes.index_select(0, places.flatten()).reshape(symbols.shape).to(like.dtype)
+
+    def hidden(self, step: int, features: Tensor, known: Tensor) -> Tensor:
+        """What the heads of a step see; known: magnitudes [B, h, w, latents], zero where no symbol is coded yet."""
+        runner = self._runner_for(features)
+        if runner is not None:
+            return runner.hidden(step, features, known)
         height, width = features.shape[1:3]
         with _exactly(features):
             tile = self.position[step].to(torch.float32).repeat((height + 1) // 2, (width + 1) // 2, 1)
             h = features + tile[:height, :width]
             if step:
-                known = self.magnitudes.to(torch.float32)[symbols.abs().clamp(max=PEAK).long()]
-                h = self.contexts[step - 1]((h + self.symbols_in[step - 1](known)).clamp_(-PEAK, PEAK))
+                h = self.contexts[step - 1](
+                    (h + self.symbols_in[step - 1](known.to(torch.float32))).clamp_(-PEAK, PEAK)
+                )
             else:
                 h = h.clamp_(-PEAK, PEAK)
             return h
 
     def indices(self, step: int, hidden: Tensor, channels: slice, level: int) -> Tensor:
-        """Table indices of some channels at the positions of `hidden` [..., width]: integers as float32."""
+        """Table indices of some channels at the positions of `hidden` [..., width]: uint8, or integers as float32."""
+        runner = self._runner_for(hidden)
+        if runner is not None:
+            return runner.indices(step, hidden, channels, level)
         head = self.heads[step]
         assert isinstance(head, IntegerLayer)
         with _exactly(hidden):
-            return head.requantise(head.product(hidden, channels), self._head_bias(head, level)[channels], channels)
+            total = head.product(hidden.to(torch.float32), channels)
+            return head.requantise(total, self.head_bias(head, level)[channels], channels)
 
-    def _head_bias(self, head: IntegerLayer, level: int | slice) -> Tensor:
+    def head_bias(self, head: IntegerLayer, level: int | slice) -> Tensor:
         """The head's own bias and the start, brought to the units of its sums: int32 [latents] or [levels, latents]."""
         return head.bias + (self.start[level].to(torch.int32) << (head.shift.to(torch.int32) - START_BITS))
+
+    def runner(self) -> Runner | None:
+        """The compiled kernels with these integers; None where torch is to compute: see `rarefy.kernels`."""
+        if torch.compiler.is_compiling() or self.start.device.type != "cpu":
+            return None
+        instruction_set = kernels.instruction_set()
+        if instruction_set is None:
+            return None
+        state = (instruction_set, *(_state_of(buffer) for buffer in self.buffers()))
+        made = self._made
+        if made is None or made[0] != state:
+            self._made = made = state, Runner(self, instruction_set)
+        return made[1]
+
+    def _runner_for(self, x: Tensor) -> Runner | None:
+        """The one that `features` took, for its bytes: that the integers have not changed is not checked again."""
+        if x.dtype != torch.int8 or torch.compiler.is_compiling():
+            return None
+        return self._made[1] if self._made is not None else self.runner()
+
+    def __getstate__(self) -> dict[str, object]:
+        """Copies and pickles pack their own."""
+        return {**self.__dict__, "_made": None}
 
     def prove_bounds(self) -> int:
         """The largest sum that can occur anywhere; raises WeightsError where float32 might not hold it exactly."""
         sums = [layer.largest_sum() for layer in self._layers()]
         for head in self.heads:
             assert isinstance(head, IntegerLayer)
-            sums.append(head.largest_sum(self._head_bias(head, slice(None)).abs().amax(0)))
+            sums.append(head.largest_sum(self.head_bias(head, slice(None)).abs().amax(0)))
             if int(head.shift.min()) < START_BITS:
                 raise WeightsError(f"integer network: a head shifts by less than the {START_BITS} bits of its start")
         shifts = [int(layer.shift.min()) for layer in self._layers()]
@@ -189,6 +234,11 @@ class IntegerScaleNetwork(nn.Module):
 
     def _layers(self) -> Iterator[IntegerLayer]:
         return (m for m in self.modules() if isinstance(m, IntegerLayer))
+
+
+def _state_of(buffer: Tensor) -> tuple[int, int]:
+    """What changes when a buffer does, by replacement or in place."""
+    return buffer.data_ptr(), 0 if buffer.is_inference() else buffer._version
 
 
 def _exactly(like: Tensor) -> torch.autocast:

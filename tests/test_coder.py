@@ -24,10 +24,10 @@ Rows = NDArray[np.uint16]
 needs_extension = pytest.mark.skipif(not kernels.available(), reason="the compiled coder was not built")
 
 
-@pytest.fixture(params=["generic", "python"])
+@pytest.fixture(params=["plain", "python"])
 def kernel(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     """Run a test with either implementation."""
-    if request.param == "generic" and not kernels.available():
+    if request.param == "plain" and not kernels.available():
         pytest.skip("the compiled coder was not built")
     monkeypatch.setenv("RAREFY_KERNEL", request.param)
     yield request.param
@@ -141,7 +141,7 @@ def test_both_write_the_same_bytes_and_read_them_in_any_bursts(seed: int) -> Non
 
 def test_every_int16_symbol_passes(kernel: str) -> None:
     tables = plain_tables()
-    symbols = np.arange(-32768, 32768, 1 if kernel == "generic" else 61).astype(np.int16)
+    symbols = np.arange(-32768, 32768, 1 if kernel == "plain" else 61).astype(np.int16)
     rows = np.zeros(len(symbols), np.uint16)
     assert np.array_equal(decode(coder.encode(symbols, rows, tables), rows, tables), symbols)
 
@@ -282,7 +282,7 @@ def test_both_treat_damaged_streams_alike(monkeypatch: pytest.MonkeyPatch) -> No
         for place in rng.integers(0, len(stream), 3):
             stream[place] = rng.integers(0, 256)
         outcomes = []
-        for name in ("generic", "python"):
+        for name in ("plain", "python"):
             monkeypatch.setenv("RAREFY_KERNEL", name)
             outcomes.append(outcome(bytes(stream), rows, tables))
         assert outcomes[0] == outcomes[1]
@@ -354,7 +354,7 @@ def test_rows_beyond_the_tables_are_refused_while_decoding(kernel: str) -> None:
 
 def test_threads_share_tables(kernel: str) -> None:
     tables = usual_tables()
-    count = 100_000 if kernel == "generic" else 2_000
+    count = 100_000 if kernel == "plain" else 2_000
     symbols, rows = logistic_message(count, tables, 0.06, 30)
     parts = list(zip(np.array_split(symbols, 16), np.array_split(rows, 16), strict=True))
 

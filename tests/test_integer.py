@@ -1,5 +1,6 @@
 """The integer scale network against the same network in int64 NumPy, written from its description alone."""
 
+import os
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
@@ -12,6 +13,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from torch import nn
 
+from rarefy import kernels
 from rarefy.codecs.weights import candidates, load_codec
 from rarefy.entropy.coding import level_of
 from rarefy.entropy.integer import EXACT, IntegerLayer, IntegerScaleNetwork, power_of_half
@@ -22,6 +24,22 @@ from rarefy.models.hyper import ScaleNetwork
 Integers = NDArray[np.int64]
 LATENTS, WIDTH, HYPER, STEPS, LEVELS, TABLES = 12, 16, 8, 4, 5, 64
 ALL = slice(None)
+
+# torch, and the best compiled kernel; test_kernels.py has the others.
+each_path = pytest.mark.parametrize("kernel", ["python", *kernels.instruction_sets()[:1]])
+
+
+@contextmanager
+def using(kernel: str) -> Iterator[None]:
+    """Have the network run on torch ("python") or on an instruction set."""
+    before = os.environ.get("RAREFY_KERNEL")
+    os.environ["RAREFY_KERNEL"] = kernel
+    try:
+        yield
+    finally:
+        del os.environ["RAREFY_KERNEL"]
+        if before is not None:
+            os.environ["RAREFY_KERNEL"] = before
 
 
 def buffer(value: Any) -> Integers:
@@ -119,7 +137,8 @@ def assert_equal(network: IntegerScaleNetwork, seed: int, batch: int, height: in
     odd = (ALL, slice(0, 4 * height - seed % 4), slice(0, 4 * width - seed // 4 % 4))  # any size of latents
     found = []
     for step in range(STEPS):
-        hidden = network.hidden(step, features[odd], torch.from_numpy(symbols[odd]).to(torch.float32))
+        known = network.magnitudes_of(torch.from_numpy(symbols[odd]), features)
+        hidden = network.hidden(step, features[odd], known)
         whole = reference.indices(step, reference.hidden(step, expected[odd], symbols[odd]), level)
         for quarter in range(4):
             channels = slice(quarter, None, 4)
@@ -129,10 +148,12 @@ def assert_equal(network: IntegerScaleNetwork, seed: int, batch: int, height: in
     return np.concatenate(found)
 
 
+@each_path
 @settings(max_examples=40, deadline=None)
-@given(st.integers(0, 10**6), st.integers(1, 3), st.integers(1, 4), st.integers(1, 4))
-def test_float32_equals_int64(seed: int, batch: int, height: int, width: int) -> None:
-    assert_equal(random_network(seed), seed, batch, height, width)
+@given(seed=st.integers(0, 10**6), batch=st.integers(1, 3), height=st.integers(1, 4), width=st.integers(1, 4))
+def test_either_path_equals_int64(kernel: str, seed: int, batch: int, height: int, width: int) -> None:
+    with using(kernel):
+        assert_equal(random_network(seed), seed, batch, height, width)
 
 
 def test_the_networks_tried_use_the_whole_range() -> None:
@@ -183,12 +204,13 @@ SETTINGS: dict[str, Callable[[], AbstractContextManager[Any]]] = {
 }
 
 
+@each_path
 @pytest.mark.parametrize("setting", SETTINGS)
-def test_settings_of_the_caller_change_nothing(setting: str) -> None:
+def test_settings_of_the_caller_change_nothing(setting: str, kernel: str) -> None:
     network = random_network(3)
-    with SETTINGS[setting]():
+    with using(kernel), SETTINGS[setting]():
         assert_equal(network, 5, 2, 3, 5)
-    with SETTINGS[setting]():
+    with using(kernel), SETTINGS[setting]():
         assert_equal(random_network(4), 7, 1, 1, 1)
 
 
@@ -203,7 +225,8 @@ def test_compiled_equals_int64() -> None:
             assert_equal(network, 9, 1, 2, 3)
 
 
-def test_shipped_network_equals_int64() -> None:
+@each_path
+def test_shipped_network_equals_int64(kernel: str) -> None:
     if not candidates("image"):
         pytest.skip('no weights of codec "image" are here')
     network = load_codec("image").bottleneck.exact_network()
@@ -211,13 +234,14 @@ def test_shipped_network_equals_int64() -> None:
     source = np.random.default_rng(9)
     z = np.rint(source.laplace(0, 4, (1, 3, 2, network.up_coarse.weight.shape[1]))).astype(np.int64)
     symbols = np.rint(source.laplace(0, 2, (1, 12, 8, network.start.shape[1]))).astype(np.int64)
-    for level in (0, 31, 63):
-        features = network.features(torch.from_numpy(z).to(torch.float32), level)
-        np.testing.assert_array_equal(buffer(features), reference.features(z, level))
-        for step in range(STEPS):
-            hidden = network.hidden(step, features, torch.from_numpy(symbols).to(torch.float32))
-            whole = reference.indices(step, reference.hidden(step, buffer(features), symbols), level)
-            np.testing.assert_array_equal(buffer(network.indices(step, hidden, ALL, level)), whole)
+    with using(kernel):
+        for level in (0, 31, 63):
+            features = network.features(torch.from_numpy(z).to(torch.float32), level)
+            np.testing.assert_array_equal(buffer(features), reference.features(z, level))
+            for step in range(STEPS):
+                hidden = network.hidden(step, features, network.magnitudes_of(torch.from_numpy(symbols), features))
+                whole = reference.indices(step, reference.hidden(step, buffer(features), symbols), level)
+                np.testing.assert_array_equal(buffer(network.indices(step, hidden, ALL, level)), whole)
 
 
 def test_powers_of_half_are_exact() -> None:
@@ -311,7 +335,7 @@ def test_quantised_network_follows_the_float_one() -> None:
     exact = quantise_scale_network(network, start, embedding, HYPER, TABLES, lambda: (outputs(network), None)[1])
     features = exact.features(z.permute(0, 2, 3, 1).contiguous(), 2)
     for step, wanted in enumerate(outputs(network)):
-        hidden = exact.hidden(step, features, symbols.permute(0, 2, 3, 1).contiguous())
+        hidden = exact.hidden(step, features, exact.magnitudes_of(symbols.permute(0, 2, 3, 1), features))
         found = exact.indices(step, hidden, ALL, 2).permute(0, 3, 1, 2)
         distance = (found - (wanted + start[2, :, None, None]).clamp(0, TABLES - 1)).abs()
         assert distance.mean() < 0.35  # rounding to a whole index alone gives 0.25

@@ -55,11 +55,11 @@ def test_streams_cover_what_files_can_be() -> None:
 
 
 @pytest.mark.parametrize("name", STREAMS)
-@pytest.mark.parametrize("kernel", ["generic", "python"])
+@pytest.mark.parametrize("kernel", ["plain", "python"])
 def test_streams_decode_to_the_same_symbols(
     name: str, kernel: str, codec: Codec, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    if kernel == "generic" and not kernels.available():
+    if kernel == "plain" and not kernels.available():
         pytest.skip("the compiled coder was not built")
     monkeypatch.setenv("RAREFY_KERNEL", kernel)
     known = known_of(name)

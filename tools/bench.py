@@ -1,8 +1,9 @@
 """`rarefy bench`: rate, fidelity and speed on real files in memory, beside the codecs that everybody has, in one run.
 
 `bench images` draws the rate-distortion curves of a folder of pictures; `bench speed` times one picture, `bench large`
-large ones and parts of them; `bench exactness` decodes every encoder's files in every decoder. Times are wall
-times of warm calls (the first call of each codec is told apart), sizes are lengths of files.
+large ones and parts of them; `bench exactness` decodes every encoder's files in every decoder; `bench integer` holds
+the compiled layers of the scale network to torch. Times are wall times of warm calls (the first call of each codec is
+told apart), sizes are lengths of files.
 """
 
 import json
@@ -32,6 +33,8 @@ def main(argv: Sequence[str]) -> int:
         return _large(options, command)
     if options.subject == "exactness":
         return _exactness(options, command)
+    if options.subject == "integer":
+        return _integer(options, command)
     return _speed(options, command, terminal)
 
 
@@ -59,12 +62,16 @@ def build_parser() -> ArgumentParser:
     images.add_argument("--plot", type=Path, metavar="FILE", help="draw the curves (.svg, .png, .pdf)")
     speed = subjects.add_parser("speed", help="time one picture, from array to bytes and back")
     speed.add_argument(
-        "--size", type=size, default=(768, 512), metavar="WxH", help="size of the picture (default 768x512)"
-    )
-    speed.add_argument(
         "--codec", type=_settings, default=_settings("image@50"), metavar="NAME@Q", help="default image@50"
     )
-    speed.add_argument("--runs", type=positive, default=9, metavar="N", help="warm runs, of which the median counts")
+    integer = subjects.add_parser("integer", help="the integer scale network on torch and on compiled kernels")
+    for subject in (speed, integer):
+        subject.add_argument(
+            "--size", type=size, default=(768, 512), metavar="WxH", help="size of the picture (default 768x512)"
+        )
+        subject.add_argument(
+            "--runs", type=positive, default=9, metavar="N", help="warm runs, of which the median counts"
+        )
     exactness = subjects.add_parser("exactness", help="every encoder's files in every decoder (takes minutes)")
     large = subjects.add_parser("large", help="large pictures: time, memory, regions, the price of units")
     large.add_argument(
@@ -73,11 +80,11 @@ def build_parser() -> ArgumentParser:
     large.add_argument(
         "--sizes", type=size, nargs="+", default=[(4000, 3000), (8000, 6000)], metavar="WxH", help="of whole pictures"
     )
-    for subject in (images, speed, large):
+    for subject in (images, speed, integer, large):
         subject.add_argument("--threads", type=positive, default=2, metavar="N", help="CPU threads (default 2)")
     for subject in (images, speed):
         subject.add_argument("--device", default="cpu", metavar="NAME", help="cpu (default) or cuda")
-    for subject in (images, speed, large, exactness):
+    for subject in (images, speed, integer, large, exactness):
         subject.add_argument("--json", metavar="FILE", help="write the result as JSON, - for standard output")
     return parser
 
@@ -129,6 +136,14 @@ def _large(options: Namespace, command: list[str]) -> int:
     result = bench_large.measure(options.pictures, options.sizes, options.threads, command)
     _write(result, bench_large.table(result), options.json)
     return DONE
+
+
+def _integer(options: Namespace, command: list[str]) -> int:
+    from rarefy.tools import bench_integer
+
+    result = bench_integer.measure(options.size, options.threads, options.runs, command)
+    _write(result, bench_integer.table(result), options.json)
+    return DONE if result["is_equal"] else FAILED
 
 
 def _exactness(options: Namespace, command: list[str]) -> int:
