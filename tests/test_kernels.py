@@ -1,6 +1,7 @@
 """The compiled layers of the integer network, on each instruction set of this machine, against int64 and torch."""
 
 import copy
+import json
 import os
 import pickle
 import subprocess
@@ -22,6 +23,7 @@ from rarefy.codecs.weights import candidates, load_codec
 from rarefy.entropy import coding
 from rarefy.entropy.integer import EXACT, IntegerLayer, IntegerScaleNetwork
 from rarefy.errors import OptionError
+from rarefy.tools import bench
 
 Integers = NDArray[np.int64]
 SETS = kernels.instruction_sets()
@@ -369,6 +371,16 @@ def test_files_are_the_same_bytes() -> None:
             decoded = coding.decompress(bottleneck, units, (11, 7), 9000)
             assert torch.isfinite(decoded).all()
     assert len({tuple(stream) for stream in streams}) == 1
+
+
+@pytest.mark.skipif(not candidates("image"), reason='no weights of codec "image" are here')
+def test_bench_integer_finds_the_same_integers(capsys: pytest.CaptureFixture[str]) -> None:
+    pytest.importorskip("skimage.data", reason="needs scikit-image for a photograph")
+    with torch_threads(torch.get_num_threads()):
+        assert bench.main(["integer", "--size", "100x60", "--runs", "1", "--threads", "1", "--json", "-"]) == 0
+    result = json.loads(capsys.readouterr().out)
+    assert result["is_equal"] and result["picture"].endswith("112x64")
+    assert set(result["network_ms"]) == set(result["decode_ms"]) == {"torch", *SETS}
 
 
 def test_the_environment_chooses(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -25,7 +25,11 @@ EXIT_NOTE = "A batch finishes the rest of its files and ends with the highest of
 
 ENVIRONMENT = (
     ("RAREFY_WEIGHTS", "Folders of weights, separated as in PATH, that are searched before those of the package."),
-    ("RAREFY_KERNEL", "Set to `python`, the entropy coder runs in Python even where the compiled one is installed."),
+    (
+        "RAREFY_KERNEL",
+        "Set to `python`, Python and torch do the work of the compiled kernels even where these are installed; `avx512`, "
+        "`avx2` or `plain` names the instruction set that they shall use.",
+    ),
 )
 
 EXAMPLES = (

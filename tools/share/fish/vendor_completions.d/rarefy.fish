@@ -5,7 +5,7 @@ function __rarefy_at
     set -l command rarefy
     set -l words (commandline -opc)
     for word in $words[2..-1]
-        if contains -- "$command $word" 'rarefy encode' 'rarefy decode' 'rarefy transcode' 'rarefy info' 'rarefy verify' 'rarefy codecs' 'rarefy train' 'rarefy weights' 'rarefy weights export' 'rarefy weights verify' 'rarefy bench' 'rarefy bench images' 'rarefy bench speed' 'rarefy bench exactness' 'rarefy bench large'
+        if contains -- "$command $word" 'rarefy encode' 'rarefy decode' 'rarefy transcode' 'rarefy info' 'rarefy verify' 'rarefy codecs' 'rarefy train' 'rarefy weights' 'rarefy weights export' 'rarefy weights verify' 'rarefy bench' 'rarefy bench images' 'rarefy bench speed' 'rarefy bench integer' 'rarefy bench exactness' 'rarefy bench large'
             set command "$command $word"
         end
     end
@@ -122,6 +122,7 @@ complete -c rarefy -n '__rarefy_at rarefy weights verify' -f -a '(__rarefy_files
 complete -c rarefy -n '__rarefy_at rarefy weights verify' -s h -l help -d 'show this help message and exit'
 complete -c rarefy -n '__rarefy_at rarefy bench' -a images -d 'rate and fidelity over a folder of pictures'
 complete -c rarefy -n '__rarefy_at rarefy bench' -a speed -d 'time one picture, from array to bytes and back'
+complete -c rarefy -n '__rarefy_at rarefy bench' -a integer -d 'the integer scale network on torch and on compiled kernels'
 complete -c rarefy -n '__rarefy_at rarefy bench' -a exactness -d 'every encoder\'s files in every decoder (takes minutes)'
 complete -c rarefy -n '__rarefy_at rarefy bench' -a large -d 'large pictures: time, memory, regions, the price of units'
 complete -c rarefy -n '__rarefy_at rarefy bench' -s h -l help -d 'show this help message and exit'
@@ -134,12 +135,17 @@ complete -c rarefy -n '__rarefy_at rarefy bench images' -l threads -x -d 'CPU th
 complete -c rarefy -n '__rarefy_at rarefy bench images' -l device -r -f -a 'cpu cuda' -d 'cpu (default) or cuda'
 complete -c rarefy -n '__rarefy_at rarefy bench images' -l json -r -F -d 'write the result as JSON, - for standard output'
 complete -c rarefy -n '__rarefy_at rarefy bench speed' -s h -l help -d 'show this help message and exit'
-complete -c rarefy -n '__rarefy_at rarefy bench speed' -l size -x -d 'size of the picture (default 768x512)'
 complete -c rarefy -n '__rarefy_at rarefy bench speed' -l codec -x -d 'default image@50'
+complete -c rarefy -n '__rarefy_at rarefy bench speed' -l size -x -d 'size of the picture (default 768x512)'
 complete -c rarefy -n '__rarefy_at rarefy bench speed' -l runs -x -d 'warm runs, of which the median counts'
 complete -c rarefy -n '__rarefy_at rarefy bench speed' -l threads -x -d 'CPU threads (default 2)'
 complete -c rarefy -n '__rarefy_at rarefy bench speed' -l device -r -f -a 'cpu cuda' -d 'cpu (default) or cuda'
 complete -c rarefy -n '__rarefy_at rarefy bench speed' -l json -r -F -d 'write the result as JSON, - for standard output'
+complete -c rarefy -n '__rarefy_at rarefy bench integer' -s h -l help -d 'show this help message and exit'
+complete -c rarefy -n '__rarefy_at rarefy bench integer' -l size -x -d 'size of the picture (default 768x512)'
+complete -c rarefy -n '__rarefy_at rarefy bench integer' -l runs -x -d 'warm runs, of which the median counts'
+complete -c rarefy -n '__rarefy_at rarefy bench integer' -l threads -x -d 'CPU threads (default 2)'
+complete -c rarefy -n '__rarefy_at rarefy bench integer' -l json -r -F -d 'write the result as JSON, - for standard output'
 complete -c rarefy -n '__rarefy_at rarefy bench exactness' -s h -l help -d 'show this help message and exit'
 complete -c rarefy -n '__rarefy_at rarefy bench exactness' -l json -r -F -d 'write the result as JSON, - for standard output'
 complete -c rarefy -n '__rarefy_at rarefy bench large' -F
