@@ -27,8 +27,8 @@ ENVIRONMENT = (
     ("RAREFY_WEIGHTS", "Folders of weights, separated as in PATH, that are searched before those of the package."),
     (
         "RAREFY_KERNEL",
-        "Set to `python`, Python and torch do the work of the compiled kernels even where these are installed; `avx512`, "
-        "`avx2` or `plain` names the instruction set that they shall use.",
+        "Set to `python`, Python and torch do the work of the compiled kernels even where these are installed; "
+        "`avx512`, `avx2` or `plain` names the instruction set that they shall use.",
     ),
 )
 
