@@ -58,7 +58,8 @@ def read_weights(path: Path) -> Codec:
         with safe_open(path, "pt") as file:
             facts = file.metadata() or {}
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-        codec = build(facts["codec"], json.loads(facts["config"]))
+        with torch.random.fork_rng(devices=[]):  # the weights that networks begin with are not drawn from the caller's
+            codec = build(facts["codec"], json.loads(facts["config"]))
         _fill(codec, tensors)
     except (OSError, SafetensorError, KeyError, ValueError, RuntimeError) as error:
         raise WeightsError(f"{path}: these weights cannot be used: {error}") from error

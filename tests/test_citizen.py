@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from conformance.fixture import NAME, pixels_of, registered
+from conformance.fixture import NAME, load, pixels_of, registered
 from conformance.pictures import scene
 from conformance.streams import path_of
 from settings import SETTINGS, surroundings
@@ -78,6 +78,13 @@ def test_settings_change_nothing_and_are_left_as_they_were(setting: str, expecte
         after = surroundings()
     assert {name for name in before if before[name] != after[name]} == set()
     assert same(found, expected)
+
+
+def test_loading_weights_leaves_all_as_it_was() -> None:
+    before = surroundings()
+    load()
+    after = surroundings()
+    assert {name for name in before if before[name] != after[name]} == set()
 
 
 def test_the_test_sees_a_changed_setting(expected: list[Any]) -> None:

@@ -12,6 +12,8 @@ from hashlib import sha256
 from pathlib import Path
 from time import perf_counter
 
+import torch
+
 from fuzz.targets import TARGETS, inputs
 from rarefy.tools.environment import describe
 
@@ -66,6 +68,7 @@ def main() -> int:
     parser.add_argument("--keep", type=Path, default=Path(), help="folder for inputs that go wrong (default: here)")
     parser.add_argument("--json", type=Path, help="file of results: replace those of these targets in it")
     options = parser.parse_args()
+    torch.set_num_threads(1)  # networks this small are slower with more
     names = list(TARGETS) if "all" in options.targets else options.targets
     found = [run(name, options.seed, options.inputs, options.keep) for name in names]
     print(json.dumps(found, indent=1))
