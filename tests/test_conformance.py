@@ -15,6 +15,7 @@ import pytest
 import torch
 from numpy.typing import NDArray
 from PIL import Image as pil
+from settings import default_float64
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
@@ -131,16 +132,6 @@ def test_encoding_twice_gives_the_same_bytes(name: str, photograph: Pixels) -> N
     assert rarefy.encode(photograph, codec=name) == rarefy.encode(photograph, codec=name)
     again = rarefy.load(name).encode(as_image(photograph), 50)
     assert again == rarefy.encode(photograph, codec=name, quality=50)
-
-
-@contextmanager
-def default_float64() -> Iterator[None]:
-    """The default dtype that some numeric code sets."""
-    torch.set_default_dtype(torch.float64)
-    try:
-        yield
-    finally:
-        torch.set_default_dtype(torch.float32)
 
 
 @contextmanager

@@ -9,11 +9,12 @@ import json
 import random
 import re
 import tracemalloc
-import zlib
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
+from fuzz.mutation import mutate
+from fuzz.sealing import crc, varint
 
 from rarefy.codecs.container import File, Header, Unit, read, read_info, read_units, write
 from rarefy.codecs.limits import Limits
@@ -50,15 +51,6 @@ GRID = File(
 FILES = {"small": SMALL, "tiled": TILED, "photograph": PHOTOGRAPH, "grid": GRID}
 
 
-def varint(value: int) -> bytes:
-    """Spell a varint as section 2 of the format says."""
-    spelled = b""
-    while value > 127:
-        spelled += bytes([value % 128 + 128])
-        value //= 128
-    return spelled + bytes([value])
-
-
 @dataclass
 class Parts:
     """A file in parts that carry no checksums yet."""
@@ -79,11 +71,6 @@ class Parts:
         whole = (len(self.index) + 8).to_bytes(4, "little")
         checksum = crc(self.head, len(units).to_bytes(4, "little"), self.index, whole)
         return self.head + crc(self.head) + b"".join(units) + self.index + checksum + whole
-
-
-def crc(*parts: bytes) -> bytes:
-    """Give the CRC-32 of the parts together, in four bytes."""
-    return zlib.crc32(b"".join(parts)).to_bytes(4, "little")
 
 
 def parts(head: bytes, *payloads: bytes) -> Parts:
@@ -412,23 +399,6 @@ def test_limit_of_metadata() -> None:
         read(write(file), Limits(metadata_bytes=99))
     with pytest.raises(LimitError, match="unit 0 holds 5 symbols, which is more than the limit of 4: raise it"):
         Limits(symbols=4).check_symbols(5, "unit 0")
-
-
-def mutate(source: random.Random, data: bytes) -> bytes:
-    """Change, drop, insert or repeat a few bytes."""
-    altered = bytearray(data)
-    for _ in range(source.randrange(1, 4)):
-        position = source.randrange(len(altered) + 1)
-        choice = source.randrange(4)
-        if choice == 0 and position < len(altered):
-            altered[position] = source.choice((0, 1, 0x7F, 0x80, 0xFF, source.randrange(256)))
-        elif choice == 1:
-            del altered[position : position + source.randrange(1, 5)]
-        elif choice == 2:
-            altered[position:position] = source.randbytes(source.randrange(1, 5))
-        else:
-            altered[position:position] = altered[position : position + 8]
-    return bytes(altered)
 
 
 def mutated(source: random.Random) -> Parts:

@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -11,6 +11,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
+from settings import SETTINGS
 from torch import nn
 
 from rarefy import kernels
@@ -161,51 +162,8 @@ def test_the_networks_tried_use_the_whole_range() -> None:
     assert {0, TABLES - 1} < set(indices.tolist()) and len(set(indices.tolist())) > 40
 
 
-@contextmanager
-def default_float64() -> Iterator[None]:
-    """As numeric code sets it."""
-    torch.set_default_dtype(torch.float64)
-    try:
-        yield
-    finally:
-        torch.set_default_dtype(torch.float32)
-
-
-@contextmanager
-def reduced_products() -> Iterator[None]:
-    """As training scripts set it: operands may be cut to bfloat16, which holds 8 bits."""
-    before = torch.get_float32_matmul_precision()
-    torch.set_float32_matmul_precision("medium")
-    try:
-        yield
-    finally:
-        torch.set_float32_matmul_precision(before)
-
-
-@contextmanager
-def two_threads() -> Iterator[None]:
-    """Other blocks of the products, other orders of their sums."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(2)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
-
-
-SETTINGS: dict[str, Callable[[], AbstractContextManager[Any]]] = {
-    "none": nullcontext,
-    "autocast-bfloat16": lambda: torch.autocast("cpu", torch.bfloat16),
-    "autocast-float16": lambda: torch.autocast("cpu", torch.float16),
-    "default-float64": default_float64,
-    "matmul-medium": reduced_products,
-    "two-threads": two_threads,
-    "inference": torch.inference_mode,
-}
-
-
 @each_path
-@pytest.mark.parametrize("setting", SETTINGS)
+@pytest.mark.parametrize("setting", sorted(set(SETTINGS) - {"default-device"}))  # the networks tried are made inside
 def test_settings_of_the_caller_change_nothing(setting: str, kernel: str) -> None:
     network = random_network(3)
     with using(kernel), SETTINGS[setting]():
