@@ -2,7 +2,6 @@
 
 import os
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 from math import prod
 from operator import attrgetter
@@ -18,6 +17,7 @@ from rarefy.codecs.decoding import Decoder, decode_alike, join, synthesise_alike
 from rarefy.codecs.grid import Box
 from rarefy.codecs.limits import Limits
 from rarefy.codecs.media import Image, as_image
+from rarefy.codecs.parallel import threads_of_torch
 from rarefy.codecs.registry import find, find_for_file
 from rarefy.codecs.salvage import DamagedFile, read_damaged
 from rarefy.codecs.targets import Target, encode_to
@@ -315,19 +315,5 @@ def _bytes(data: Data) -> bytes:
         raise FormatError(f"a .rfy file comes as bytes or as a path, not as {type(data).__name__}")
     try:
         return Path(data).read_bytes()
-    except OSError as error:
-        raise MediaError(f"{os.fspath(data)}: {error.strerror or error}") from error
-
-
-@contextmanager
-def threads_of_torch(count: int | None) -> Iterator[None]:
-    """Torch's threads while this runs, no more than there are processors; the caller's number comes back afterwards."""
-    if count is None:
-        yield
-        return
-    before = torch.get_num_threads()
-    torch.set_num_threads(max(1, min(count, os.cpu_count() or 1)))
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
+    except (OSError, ValueError) as error:
+        raise MediaError(f"{os.fspath(data)!r}: {getattr(error, 'strerror', None) or error}") from error

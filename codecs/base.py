@@ -3,10 +3,12 @@
 media -> analysis -> latents -> bottleneck.compress -> sections -> container, and back the same way.
 """
 
-from collections.abc import Iterator, Sequence
+import math
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, NamedTuple, Protocol
+from itertools import chain
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -23,6 +25,7 @@ from rarefy.errors import FormatError, OptionError, WeightsError
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
 
+MULTIPLE = 64  # of what sides are in training, where nothing is padded
 HASH_BYTES = 4  # of the weights' SHA-256, in every file
 PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
@@ -74,8 +77,8 @@ class Codec(nn.Module):
     """A codec of pictures: subclasses give `name`, `stride`, `config`, `bottleneck`, `analysis` and `synthesis`.
 
     config is a dataclass that the codec can be built from again; weights_hash is the SHA-256 of the loaded weights,
-    empty while there are none. halo: how many latents beyond a unit's border the transforms look at, in pictures of
-    several units; enough that no seam is seen.
+    empty while there are none and where they were changed since: files name the weights that made them. halo: how many
+    latents beyond a unit's border the transforms look at, in pictures of several units; enough that no seam is seen.
     """
 
     name: str
@@ -83,7 +86,7 @@ class Codec(nn.Module):
     halo: int = 0
     config: "DataclassInstance"
     bottleneck: Bottleneck
-    weights_hash: bytes = b""
+    _sealed: tuple[bytes, list[int]] = (b"", [])  # the SHA-256, and how often each tensor had been written to by then
 
     def analysis(self, x: Tensor, unit: Unit) -> Tensor:
         """x: float32 [B, 3, H, W] in 0..1, sides multiples of `stride`; gives latents."""
@@ -95,6 +98,8 @@ class Codec(nn.Module):
 
     def forward(self, x: Tensor, quality: Tensor | float) -> Output:
         """Differentiable round trip, to train; x: [B, 3, H, W], sides multiples of 64; quality: 0..100, one or [B]."""
+        if any(side % MULTIPLE for side in x.shape[2:]):
+            raise OptionError(f"training pictures have sides that are multiples of {MULTIPLE}, not {tuple(x.shape)}")
         level = torch.as_tensor(quality, dtype=torch.float32, device=x.device).expand(len(x))
         unit = Unit(-1, x.shape[2], x.shape[3])
         y_hat, bits = self.bottleneck(self.analysis(x, unit), level / 100)
@@ -138,13 +143,45 @@ class Codec(nn.Module):
             )
 
     def weights_name(self) -> bytes:
-        """What files call the weights: the first bytes of their SHA-256; raises WeightsError for random weights."""
+        """What files call the weights: the first bytes of their SHA-256; raises WeightsError where there is none."""
         return self._hash()[:HASH_BYTES]
 
+    @property
+    def weights_hash(self) -> bytes:
+        """The SHA-256 of the weights; empty for random ones, and for those that were trained on or converted."""
+        name, writes = self._sealed
+        return name if writes == self._writes() else b""
+
+    def seal(self, weights_hash: bytes) -> None:
+        """Say that the tensors are, from here on, those of a weights file with this SHA-256."""
+        self._sealed = weights_hash, self._writes()
+
+    def _writes(self) -> list[int]:
+        return [tensor._version for tensor in chain(self.parameters(), self.buffers())]
+
     def _hash(self) -> bytes:
-        if not self.weights_hash:
-            raise WeightsError(f'codec "{self.name}" has random weights, which no file may depend on')
-        return self.weights_hash
+        name = self.weights_hash
+        if not name:
+            raise WeightsError(
+                f'codec "{self.name}" has random weights, or some that were changed since they were loaded: no file '
+                "may depend on them before `rarefy weights export` gives them a name"
+            )
+        return name
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> "Codec":
+        """What `to`, `half` and their like call: other devices leave the weights what they are, other dtypes do not."""
+        name = self.weights_hash
+        before = [parameter.dtype for parameter in self.parameters()]
+        super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
+        self.seal(name if before == [parameter.dtype for parameter in self.parameters()] else b"")
+        return self
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_sealed": (self.weights_hash, [])}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        super().__setstate__(state)  # type: ignore[no-untyped-call]  # torch's types leave it out
+        self.seal(state["_sealed"][0])
 
     def device(self) -> torch.device:
         """Where the parameters are."""
@@ -159,9 +196,9 @@ class Codec(nn.Module):
     def transforms(self, precision: str) -> Iterator[None]:
         """The precision of the transforms, whatever the caller's autocast says."""
         device = self.device().type
-        dtype = choose_precision(device) if precision == "auto" else PRECISIONS.get(precision)
-        if dtype is None:
+        if precision not in ("auto", *PRECISIONS):
             raise OptionError(f"precision {precision!r}: auto, float32 or bfloat16")
+        dtype = choose_precision(device) if precision == "auto" else PRECISIONS[precision]
         with torch.autocast(device, dtype=torch.bfloat16, enabled=dtype == torch.bfloat16):
             yield
 
@@ -174,6 +211,10 @@ def choose_precision(device: str) -> torch.dtype:
 
 def quality_q256(quality: float) -> int:
     """Quality 0..100 as the file stores it, in steps of 1/256; raises OptionError outside."""
-    if not 0 <= quality <= 100:
-        raise OptionError(f"quality {quality}: it runs from 0 to 100")
-    return round(quality * 256)
+    try:
+        number = math.nan if isinstance(quality, str | bytes) else float(quality)
+    except (TypeError, ValueError):
+        number = math.nan
+    if not 0 <= number <= 100:
+        raise OptionError(f"quality {quality!r}: it is a number from 0 to 100")
+    return round(number * 256)

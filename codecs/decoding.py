@@ -75,6 +75,8 @@ class Decoder:
                     pixels = np.empty((*extents(target), self.header.channels), np.uint8)
 
                 def show(window: Box, latents: Mapping[int, Tensor] = latents, pixels: Pixels = pixels) -> None:
+                    if self.grid.touched(window)[0] in self.lost:
+                        return  # painted over below
                     place = common(divided(window, reduction), target)
                     part = self._window(window, latents, reduction)
                     inside = part[relative(place, divided(window, reduction))]

@@ -11,6 +11,7 @@ from torch import Tensor
 from rarefy.codecs import alpha, container
 from rarefy.codecs.container import ALPHA, File, Header
 from rarefy.codecs.grid import Box, Grid, divided, extents, grown, relative
+from rarefy.codecs.limits import Limits
 from rarefy.codecs.media import Image
 from rarefy.codecs.parallel import side_by_side
 from rarefy.codecs.transparency import fill_invisible
@@ -76,6 +77,8 @@ class Encoder:
             tile=self.tile,
         )
         metadata = {k: v for k in ("icc", "exif", "xmp") if (v := getattr(image, k)) is not None}
+        for name, content in metadata.items():  # what no decoder would take by default is no file
+            Limits().check_metadata(len(content), name)
         return container.write(File(header, units, metadata))
 
     def _unit(self, number: int, quality: int) -> list[container.Unit]:

@@ -23,16 +23,17 @@ from rarefy.entropy.hyperprior import QUALITY_LEVELS, SCALE_COUNT, STEPS, Hyperp
 from rarefy.entropy.integer import IntegerScaleNetwork
 from rarefy.entropy.quantise import restore_scale_network
 from rarefy.entropy.tables import Tables
-from rarefy.errors import WeightsError
+from rarefy.errors import OptionError, WeightsError
 
 EXACT, TABLES, SCALES = "exact.", "tables.", "bottleneck.scales."
 _loaded: dict[tuple[Path, str], Codec] = {}
 _lock = threading.Lock()
 
 
-def digest(tensors: Mapping[str, Tensor]) -> bytes:
-    """SHA-256 over names, types, shapes and values of all tensors, in order of their names."""
-    sha = hashlib.sha256()
+def digest(tensors: Mapping[str, Tensor], facts: Mapping[str, str]) -> bytes:
+    """SHA-256 over codec and config, and names, types, shapes and values of all tensors, in order of their names."""
+    config = json.dumps(json.loads(facts["config"]), sort_keys=True)
+    sha = hashlib.sha256(f"{facts['codec']} {config}\n".encode())
     for name in sorted(tensors):
         tensor = tensors[name].contiguous()
         sha.update(f"{name} {tensor.dtype} {list(tensor.shape)}\n".encode())
@@ -48,8 +49,9 @@ def save_weights(codec: Codec, path: Path) -> bytes:
     exact = {EXACT + k: v for k, v in bottleneck.exact_network().state_dict().items()}
     tables = {TABLES + k: torch.from_numpy(v.copy()) for k, v in bottleneck.exact_tables().to_arrays().items()}
     tensors = {k: v.contiguous() for k, v in (floats | exact | tables).items()}
-    save_file(tensors, path, {"codec": codec.name, "config": json.dumps(asdict(codec.config))})
-    return digest(tensors)
+    facts = {"codec": codec.name, "config": json.dumps(asdict(codec.config))}
+    save_file(tensors, path, facts)
+    return digest(tensors, facts)
 
 
 def read_weights(path: Path) -> Codec:
@@ -61,12 +63,14 @@ def read_weights(path: Path) -> Codec:
         with torch.random.fork_rng(devices=[]):  # the weights that networks begin with are not drawn from the caller's
             codec = build(facts["codec"], json.loads(facts["config"]))
         _fill(codec, tensors)
+        name = digest(tensors, facts)
     except (OSError, SafetensorError, KeyError, ValueError, RuntimeError) as error:
         raise WeightsError(f"{path}: these weights cannot be used: {error}") from error
-    codec.weights_hash = digest(tensors)
     codec.float()  # whatever the caller's default dtype is
     codec.eval().requires_grad_(False)
-    return codec.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's types leave it out
+    codec.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's types leave it out
+    codec.seal(name)
+    return codec
 
 
 def _fill(codec: Codec, tensors: dict[str, Tensor]) -> None:
@@ -93,6 +97,8 @@ def _fill(codec: Codec, tensors: dict[str, Tensor]) -> None:
 def candidates(name: str) -> list[Path]:
     """Weights files of a codec: those of RAREFY_WEIGHTS first, then those that came with the codec."""
     folders = [Path(p) for p in os.environ.get("RAREFY_WEIGHTS", "").split(os.pathsep) if p]
+    if missing := [folder for folder in folders if not folder.is_dir()]:
+        raise WeightsError(f"RAREFY_WEIGHTS names {missing[0]}, which is no folder")
     folders.append(find(name).weights or Path(__file__).parent.parent / "weights")
     paths = [path for folder in folders for path in sorted(folder.glob(f"{name}*.safetensors"))]
     return [path for path in paths if _codec_of(path) in (name, None)]
@@ -108,18 +114,38 @@ def _codec_of(path: Path) -> str | None:
 
 
 def load_codec(name: str, device: str = "cpu", needed: bytes = b"") -> Codec:
-    """The codec with the weights whose SHA-256 begins with `needed`, or the first found; kept for the next call."""
+    """The codec with the weights whose SHA-256 begins with `needed`, or the first found; kept for the next call.
+
+    Raises WeightsError where there are none; a file that cannot be read is an error only where no other one will do.
+    """
+    _require_device(device)
     paths = candidates(name)
     if not paths:
         raise WeightsError(f'no weights for codec "{name}": name their folder in RAREFY_WEIGHTS')
+    unreadable = []
     for path in paths:
-        codec = _load(path, device)
+        try:
+            codec = _load(path, device)
+        except WeightsError as error:
+            if not needed:
+                raise
+            unreadable.append(f"; {error}")
+            continue
         if codec.weights_hash.startswith(needed):
             return codec
     raise WeightsError(
         f'the file needs the weights {needed.hex()} of codec "{name}", none of {len(paths)} here is that generation: '
-        "put the weights of the release that made it into a folder named by RAREFY_WEIGHTS"
+        f"put the weights of the release that made it into a folder named by RAREFY_WEIGHTS{''.join(unreadable)}"
     )
+
+
+def _require_device(device: str) -> None:
+    try:
+        kind = torch.device(device).type
+    except (RuntimeError, TypeError) as error:
+        raise OptionError(f"device {device!r}: cpu or cuda") from error
+    if kind not in ("cpu", "cuda"):
+        raise OptionError(f"device {device!r}: cpu or cuda")
 
 
 def _load(path: Path, device: str) -> Codec:

@@ -1,8 +1,13 @@
 """What every registered codec must do: files decode the same whatever settings, threads and processes surround it."""
 
+import copy
 import io
+import json
 import multiprocessing
+import os
 import pickle
+import subprocess
+import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -15,6 +20,8 @@ import pytest
 import torch
 from numpy.typing import NDArray
 from PIL import Image as pil
+from safetensors import safe_open
+from safetensors.torch import save_file
 from settings import default_float64
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
@@ -24,8 +31,8 @@ from rarefy.codecs import api, container
 from rarefy.codecs.base import Codec, Unit, quality_q256
 from rarefy.codecs.media import Image, as_image
 from rarefy.codecs.registry import build, codecs
-from rarefy.codecs.weights import candidates
-from rarefy.errors import MediaError, OptionError, WeightsError
+from rarefy.codecs.weights import candidates, read_weights
+from rarefy.errors import LimitError, MediaError, OptionError, WeightsError
 from rarefy.tools.metrics import psnr
 
 Pixels = NDArray[np.uint8]
@@ -265,10 +272,10 @@ def test_a_loaded_codec_is_its_own(name: str, photograph: Pixels) -> None:
 
 
 def test_a_pickled_codec_reads_and_writes_the_same_files(name: str, codec: Codec, photograph: Pixels) -> None:
-    copy = pickle.loads(pickle.dumps(codec))
+    again = pickle.loads(pickle.dumps(codec))
     data = codec.encode(as_image(photograph), 50)
-    assert copy.encode(as_image(photograph), 50) == data
-    assert np.array_equal(copy.decode(data).pixels, codec.decode(data).pixels)
+    assert again.encode(as_image(photograph), 50) == data
+    assert np.array_equal(again.decode(data).pixels, codec.decode(data).pixels)
 
 
 def test_gradients_flow_through_a_loaded_codec(codec: Codec, photograph: Pixels) -> None:
@@ -380,3 +387,72 @@ def test_a_picture_that_is_not_finite_is_an_error(codec: Codec, photograph: Pixe
     monkeypatch.setattr(codec, "synthesis", diverges)
     with pytest.raises(WeightsError, match="not finite"):
         codec.decode(data)
+
+
+def test_weights_that_were_changed_name_no_file(codec: Codec, photograph: Pixels) -> None:
+    picture, name = as_image(photograph), codec.weights_hash
+    data = codec.encode(picture, 50)
+    assert copy.deepcopy(codec).weights_hash == name and pickle.loads(pickle.dumps(codec)).weights_hash == name
+    assert codec.to("cpu").train().eval().requires_grad_(True).weights_hash == name
+    with torch.no_grad():
+        next(codec.parameters()).mul_(1.001)
+    assert not codec.weights_hash and not copy.deepcopy(codec).weights_hash
+    for use in (lambda: codec.encode(picture, 50), lambda: codec.decode(data)):
+        with pytest.raises(WeightsError, match="changed since"):
+            use()
+    rounded = rarefy.load(codec.name)
+    assert not rounded.half().float().weights_hash
+
+
+def test_the_name_of_weights_covers_the_config(name: str, tmp_path: Path) -> None:
+    whole = candidates(name)[0]
+    with safe_open(whole, "pt") as file:
+        facts = dict(file.metadata())
+        tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+    config = json.loads(facts["config"])
+    if "lambda_high" not in config:
+        pytest.skip("no range of lambdas to change")
+    config["lambda_high"] /= 2
+    save_file(tensors, tmp_path / "other.safetensors", {**facts, "config": json.dumps(config)})
+    assert read_weights(tmp_path / "other.safetensors").weights_hash != read_weights(whole).weights_hash
+
+
+@pytest.mark.parametrize("threads", [0, -3, "2", 1.5])
+def test_threads_are_whole_numbers(name: str, photograph: Pixels, threads: Any) -> None:
+    with pytest.raises(OptionError, match="threads"):
+        rarefy.encode(photograph, codec=name, threads=threads)
+
+
+@pytest.mark.parametrize("device", ["meta", "nonsense", "mps:x"])
+def test_other_devices_are_refused(name: str, photograph: Pixels, device: str) -> None:
+    with pytest.raises(OptionError, match="cpu or cuda"):
+        rarefy.encode(photograph, codec=name, device=device)
+
+
+def test_many_threads_are_no_more_than_processors(name: str, photograph: Pixels) -> None:
+    before = torch.get_num_threads()
+    rarefy.encode(photograph, codec=name, threads=10**6)
+    assert torch.get_num_threads() == before
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system does not fork")
+def test_forked_processes_may_ask_for_threads(name: str) -> None:
+    """OpenMP's threads do not survive a fork: a child that waits for them waits forever."""
+    program = (
+        "import os, numpy, torch, rarefy\n"
+        "picture = numpy.zeros((64, 64, 3), numpy.uint8)\n"
+        "torch.set_num_threads(2); torch.rand(999, 999) @ torch.rand(999, 999)\n"
+        f"data = rarefy.encode(picture, codec={name!r}, threads=2)\n"
+        "child = os.fork()\n"
+        "if child == 0:\n"
+        f"    same = rarefy.encode(picture, codec={name!r}, threads=2) == data\n"
+        "    os._exit(0 if same and rarefy.decode(data).width == 64 else 1)\n"
+        "os._exit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))\n"
+    )
+    environment = {key: value for key, value in os.environ.items() if key != "OMP_NUM_THREADS"}
+    subprocess.run([sys.executable, "-c", program], env=environment, check=True, timeout=120)
+
+
+def test_metadata_that_no_decoder_takes_is_not_written(name: str, photograph: Pixels) -> None:
+    with pytest.raises(LimitError, match="icc"):
+        rarefy.encode(Image(photograph, icc=bytes((1 << 24) + 1)), codec=name)

@@ -82,6 +82,7 @@ def _whole(path: Path, size: tuple[int, int], threads: int) -> dict[str, Any]:
 
 def _regions(path: Path, size: tuple[int, int], threads: int) -> dict[str, Any]:
     from rarefy.codecs import api
+    from rarefy.codecs.parallel import threads_of_torch
 
     pixels = _picture(path, size)
     data = api.encode(pixels, threads=threads)
@@ -91,7 +92,7 @@ def _regions(path: Path, size: tuple[int, int], threads: int) -> dict[str, Any]:
     whole_s = perf_counter() - begin
     generator = np.random.default_rng(0)
     times = []
-    with api.open(data) as file, api.threads_of_torch(threads):
+    with api.open(data) as file, threads_of_torch(threads):
         for _ in range(REGIONS):
             x, y = (int(generator.integers(0, extent - REGION_SIDE + 1)) for extent in size)
             begin = perf_counter()
@@ -112,14 +113,14 @@ def _regions(path: Path, size: tuple[int, int], threads: int) -> dict[str, Any]:
 
 def _rate(paths: list[Path], threads: int) -> list[dict[str, Any]]:
     """Bytes and PSNR of pictures above a megapixel in units and in one piece, summed at each quality."""
-    from rarefy.codecs import api
     from rarefy.codecs.encoding import Encoder
     from rarefy.codecs.media import as_image
+    from rarefy.codecs.parallel import threads_of_torch
     from rarefy.codecs.weights import load_codec
 
     codec = load_codec("image")
     rows = []
-    with api.threads_of_torch(threads):
+    with threads_of_torch(threads):
         images = [image for image in map(as_image, paths) if Encoder(codec, [image]).tile]
         for quality in RATE_QUALITIES:
             row: dict[str, Any] = {"quality": quality, "pictures": len(images)}

@@ -109,7 +109,7 @@ def _outside_networks_ms(codec: "Codec", encode: Callable[[], object], runs: int
         (codec, "analysis"),
         (bottleneck.h_a, "forward"),
         (bottleneck.scales, "features"),
-        *((network, name) for name in ("features", "hidden", "indices")),
+        *((network, name) for name in ("features", "hidden", "indices", "magnitudes_of")),
         (means, "hidden"),
         (functional, "linear"),
     ]

@@ -22,6 +22,7 @@ def describe(command: Sequence[str], threads: int) -> dict[str, object]:
         "versions": {"rarefy": __version__, "python": platform.python_version(), **_versions()},
         "commit": commit(),
         "entropy_coder": "compiled" if kernels.available() else "python",
+        "instruction_set": kernels.instruction_set(),
         "machine": {
             "cpu": _cpu_model(),
             "cores": os.cpu_count(),
