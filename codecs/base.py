@@ -157,7 +157,8 @@ class Codec(nn.Module):
         self._sealed = weights_hash, self._writes()
 
     def _writes(self) -> list[int]:
-        return [tensor._version for tensor in chain(self.parameters(), self.buffers())]
+        """Zeros for tensors of inference mode, which do not count."""
+        return [0 if t.is_inference() else t._version for t in chain(self.parameters(), self.buffers())]
 
     def _hash(self) -> bytes:
         name = self.weights_hash

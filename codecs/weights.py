@@ -152,7 +152,8 @@ def _load(path: Path, device: str) -> Codec:
     with _lock:
         if (path, device) not in _loaded:
             try:
-                _loaded[path, device] = read_weights(path).to(device)
+                with torch.inference_mode(False):  # tensors that every later caller can use, and that count writes
+                    _loaded[path, device] = read_weights(path).to(device)
             except (RuntimeError, AssertionError) as error:  # torch's word that there is no such device
                 raise WeightsError(f"device {device!r} cannot be used: {error}") from error
         return _loaded[path, device]

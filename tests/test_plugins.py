@@ -15,6 +15,8 @@ from PIL import Image as pil
 from PIL import ImageCms, ImageFile, UnidentifiedImageError
 
 import rarefy
+from rarefy.codecs.encoding import Encoder
+from rarefy.codecs.media import as_image
 from rarefy.codecs.weights import candidates
 from rarefy.errors import FormatError, MediaError, OptionError
 from rarefy.tools.plugins import pillow
@@ -191,9 +193,11 @@ assert "torch" not in sys.modules
     def test_truncated_files_are_shown_where_pillow_is_told_so(
         self, file: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        file.write_bytes(file.read_bytes()[:-9])
-        with pil.open(file) as picture, pytest.raises(OSError, match=r"a\.rfy"):
-            picture.load()
+        tiles = Encoder(rarefy.load(), [as_image(np.asarray(rarefy.decode(file)))], tile=48).files(12800)[0]
+        for whole in (file.read_bytes(), tiles):
+            file.write_bytes(whole[:-40])
+            with pil.open(file) as picture, pytest.raises(OSError, match=r"a\.rfy"):
+                picture.load()
         monkeypatch.setattr(ImageFile, "LOAD_TRUNCATED_IMAGES", True)
         with pil.open(file) as picture:
             assert np.asarray(picture).shape == (45, 70, 3)

@@ -22,8 +22,8 @@ __all__ = ["PASSED_ON", "SUMMARY", "build_parser", "main"]
 ENDINGS = {getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)}
 
 
-# How long the idle threads of OpenMP spin, read when torch is loaded. As long as they would by themselves, two threads on a
-# busy machine take forty times as long as one.
+# How long the idle threads of OpenMP spin, read when torch is loaded. As long as they would by themselves, two threads
+# on a busy machine take forty times as long as one.
 SPINS = "1000"
 
 
