@@ -3,6 +3,7 @@
 import errno
 import itertools
 import json
+import os
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -19,7 +20,7 @@ from rarefy.codecs.container import read_info
 from rarefy.tools.commands import batch
 from rarefy.tools.commands.ahead import Ahead
 from rarefy.tools.commands.batch import Batch, Stages
-from rarefy.tools.commands.inputs import find, plan
+from rarefy.tools.commands.inputs import Found, find, plan
 from rarefy.tools.files import Job
 from rarefy.tools.terminal import Refusal, Terminal, readable_duration
 
@@ -306,3 +307,10 @@ def test_progress_is_shown_on_terminals_alone(
 )
 def test_durations_read_well(seconds: float, text: str) -> None:
     assert readable_duration(seconds) == text
+
+
+def test_several_inputs_do_not_make_a_folder_with_the_name_of_a_file(tmp_path: Path) -> None:
+    found = [Found("a.png", Path("a.png"), False), Found("b.png", Path("b.png"), False)]
+    with pytest.raises(Refusal, match="the name of one file"):
+        plan(found, str(tmp_path / "out.rfy"), ".rfy")
+    assert plan(found, str(tmp_path / "out.rfy") + os.sep, ".rfy")[1].target == str(tmp_path / "out.rfy" / "b.rfy")

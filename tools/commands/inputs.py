@@ -6,6 +6,7 @@ from glob import glob, has_magic
 from pathlib import Path
 from typing import NamedTuple
 
+from rarefy.codecs.picture_kinds import SUFFIXES
 from rarefy.tools.files import Job, is_special
 from rarefy.tools.terminal import STANDARD_STREAM, USAGE, Refusal, name_of
 
@@ -97,6 +98,9 @@ def plan(found: Sequence[Found], output: str | None, suffix: str, is_in_place: b
             jobs = [Job(found[0].source, output)]
         elif Path(output).is_file():
             raise Refusal(f"{output}: is a file, and the inputs need a folder", "name a folder with -o", USAGE)
+        elif not is_folder and Path(output).suffix.lower() in {".rfy", *SUFFIXES}:
+            hint = f"say {output}{os.sep} if it is to be a folder of that name"
+            raise Refusal(f"{output}: is the name of one file, and the inputs need a folder", hint, USAGE)
     _refuse_collisions(jobs, {Path(job.source).resolve() for job in jobs if job.source != STANDARD_STREAM})
     return jobs
 
@@ -118,5 +122,6 @@ def _refuse_collisions(jobs: Sequence[Job], inputs: set[Path]) -> None:
             raise Refusal(f"{job.target}: is an input, and would be overwritten", "name another output with -o", USAGE)
         if path in writers and not (isinstance(path, Path) and is_special(path)):
             both = f"{writers[path]} and {job.source}"
-            raise Refusal(f"{both} would both be written to {name_of(job.target)}", "name a folder with -o", USAGE)
+            hint = "rename one of them, or name an output for each"
+            raise Refusal(f"{both} would both be written to {name_of(job.target)}", hint, USAGE)
         writers[path] = job.source
