@@ -14,9 +14,13 @@ from numpy.typing import NDArray
 from settings import SETTINGS
 from torch import nn
 
+import rarefy
 from rarefy import kernels
+from rarefy.codecs.base import Unit
 from rarefy.codecs.weights import candidates, load_codec
 from rarefy.entropy.coding import level_of
+from rarefy.entropy.correct import Errors, correct
+from rarefy.entropy.hyperprior import Hyperprior
 from rarefy.entropy.integer import EXACT, IntegerLayer, IntegerScaleNetwork, power_of_half
 from rarefy.entropy.quantise import quantise_scale_network, restore_scale_network
 from rarefy.errors import WeightsError
@@ -338,3 +342,28 @@ def test_levels_of_quality() -> None:
         found = [level_of(quality, levels) for quality in range(25601)]
         nearest = [(2 * quality * (levels - 1) + 25600) // 51200 for quality in range(25601)]  # halves go up
         assert found == nearest and set(found) == set(range(levels))
+
+
+def test_what_indices_are_off_by_on_average_is_taken_out(photograph: NDArray[np.uint8]) -> None:
+    if not candidates("image"):
+        pytest.skip("the weights of the image codec are not here")
+    codec = rarefy.load("image")
+    bottleneck = codec.bottleneck
+    assert isinstance(bottleneck, Hyperprior)
+    x = torch.from_numpy(photograph[:64, :128].copy()).permute(2, 0, 1)[None].float() / 255
+    with torch.inference_mode():
+        y = codec.analysis(x, Unit(-1, 64, 128))
+    pairs = [(y, quality) for quality in (6400, 19200)]
+
+    def error() -> float:
+        errors = Errors(y.shape[1])
+        for pair in pairs:
+            errors.add(bottleneck, *pair)
+        return float(errors.total.sum() / errors.count.sum())
+
+    for head in bottleneck.exact_network().heads:
+        assert isinstance(head, IntegerLayer)
+        head.bias += 1 << head.shift.to(torch.int32)  # one index too high
+    before = error()
+    correct(bottleneck, pairs)
+    assert before > 0.7 and abs(error()) < 0.4 * before

@@ -17,6 +17,7 @@ from rarefy.codecs.media import as_image
 from rarefy.codecs.registry import build
 from rarefy.codecs.weights import read_weights, save_weights
 from rarefy.entropy.coding import compress
+from rarefy.entropy.correct import correct
 from rarefy.entropy.hyperprior import QUALITY_LEVELS, SCALE_COUNT, Hyperprior, along_quality
 from rarefy.entropy.quantise import quantise_scale_network
 from rarefy.errors import WeightsError
@@ -25,11 +26,12 @@ from rarefy.tools.evaluate import rate_and_psnr, read_pixels
 from rarefy.tools.patches import picture_files
 
 CALIBRATION_QUALITIES = (0.0, 0.25, 0.5, 0.75, 1.0)
+CORRECTION_QUALITIES = (0.0, 0.05, 0.125, 0.25, 0.375, 0.5, 0.625, 0.75, 0.875, 1.0)
 CHECK_QUALITIES = (0.05, 0.5, 0.9)
 
 
 def export(run: Path, pictures: list[Path]) -> Codec:
-    """A codec with its exact part from a complete run; pictures: training pictures to calibrate on."""
+    """A codec with its exact part from a complete run; pictures: training pictures to calibrate on, sides of 64 n."""
     recipe = json.loads((run / "recipe.json").read_text())
     codec = build(recipe["codec"], recipe["model"]).eval()
     start_from(codec, run)
@@ -51,6 +53,10 @@ def export(run: Path, pictures: list[Path]) -> Codec:
             calibrate,
         )
     bottleneck.exact = (network, bottleneck.build_tables())
+    with torch.inference_mode():
+        whole = [read_pixels(path)[:, :, :384, :384].float() / 255 for path in pictures]
+        latents = [codec.analysis(x, Unit(-1, x.shape[2], x.shape[3])) for x in whole]
+    correct(bottleneck, [(y, round(25600 * quality)) for y in latents for quality in CORRECTION_QUALITIES])
     return codec
 
 
