@@ -1,35 +1,90 @@
-"""The codecs that everybody has, by Pillow: what rarefy is compared with, as real files in memory."""
+"""The codecs that everybody has, as real files in memory: what rarefy is compared with.
+
+JPEG, WebP and AVIF by Pillow, JPEG XL by pillow-jxl-plugin, and single pictures of HEVC (x265) and AV1 (SVT-AV1) by
+PyAV. The last two are bare streams, as FFmpeg writes them to `.hevc` and `.obu`: no container is counted.
+"""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from importlib.util import find_spec
 from io import BytesIO
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, features
 
+from rarefy.tools import anchors_video
+
 Pixels = NDArray[np.uint8]
 
 
 @dataclass(frozen=True)
 class Anchor:
-    """A format of Pillow: the settings that span its range of quality, and how one setting is asked for."""
+    """A format: the settings that span its range of quality, how one makes a file, and how a file is read.
+
+    make: picture uint8 [H, W, 3], setting and threads to a file; read: a file to uint8 [H, W, 3]. settings: from the
+    smallest file to the largest. module: what must be installed beside Pillow, and by which package.
+    """
 
     name: str
-    format: str
     settings: tuple[int, ...]
-    options: Callable[[int, int], Mapping[str, object]]
+    make: Callable[[Pixels, int, int], bytes] = field(repr=False)
+    read: Callable[[bytes], Pixels] = field(repr=False)
+    version: Callable[[], str | None] = field(repr=False)
     describe: str
+    module: str = "PIL"
+    package: str = "pillow"
 
     def encode(self, pixels: Pixels, quality: int, threads: int) -> bytes:
         """Return the file of a picture, uint8 [H, W, 3]."""
-        file = BytesIO()
-        Image.fromarray(pixels).save(file, self.format, **self.options(quality, threads))
-        return file.getvalue()
+        return self.make(pixels, quality, threads)
 
     def decode(self, data: bytes) -> Pixels:
         """Return the picture of a file, uint8 [H, W, 3]."""
-        return np.asarray(Image.open(BytesIO(data)).convert("RGB"))
+        return self.read(data)
+
+    @property
+    def is_available(self) -> bool:
+        """Whether the library behind it is on this machine."""
+        return find_spec(self.module) is not None and self.version() is not None
+
+
+def _by_pillow(format: str, options: Callable[[int, int], Mapping[str, object]]) -> Callable[[Pixels, int, int], bytes]:
+    def make(pixels: Pixels, quality: int, threads: int) -> bytes:
+        file = BytesIO()
+        Image.fromarray(pixels).save(file, format, **options(quality, threads))
+        return file.getvalue()
+
+    return make
+
+
+def _read(data: bytes) -> Pixels:
+    return np.asarray(Image.open(BytesIO(data)).convert("RGB"))
+
+
+def _make_jxl(pixels: Pixels, quality: int, threads: int) -> bytes:
+    import pillow_jxl  # noqa: F401  # registers the format
+
+    make = _by_pillow("JXL", lambda quality, threads: {"quality": quality, "effort": 7, "num_threads": threads})
+    return make(pixels, quality, threads)
+
+
+def _read_jxl(data: bytes) -> Pixels:
+    import pillow_jxl  # noqa: F401
+
+    return _read(data)
+
+
+def _package_version(package: str) -> Callable[[], str | None]:
+    def version() -> str | None:
+        from importlib.metadata import PackageNotFoundError, version
+
+        try:
+            return version(package)
+        except PackageNotFoundError:
+            return None
+
+    return version
 
 
 ANCHORS = {
@@ -37,31 +92,64 @@ ANCHORS = {
     for anchor in (
         Anchor(
             "jpeg",
-            "JPEG",
-            (10, 25, 40, 55, 70, 85, 95),
-            lambda quality, threads: {"quality": quality, "optimize": True},
-            "4:2:0, optimised Huffman tables",
+            (10, 25, 50, 75, 92),
+            _by_pillow("JPEG", lambda quality, threads: {"quality": quality, "optimize": True}),
+            _read,
+            lambda: features.version_feature("libjpeg_turbo"),
+            "quality, 4:2:0, optimised Huffman tables",
         ),
         Anchor(
             "webp",
-            "WEBP",
-            (5, 20, 40, 60, 75, 85, 92),
-            lambda quality, threads: {"quality": quality, "method": 6},
-            "lossy, method 6",
+            (5, 25, 50, 75, 92),
+            _by_pillow("WEBP", lambda quality, threads: {"quality": quality, "method": 6}),
+            _read,
+            lambda: features.version_module("webp"),
+            "quality, lossy, method 6",
         ),
         Anchor(
             "avif",
-            "AVIF",
-            (10, 25, 38, 50, 60, 70, 80),
-            lambda quality, threads: {"quality": quality, "subsampling": "4:4:4", "speed": 4, "max_threads": threads},
-            "4:4:4, speed 4",
+            (10, 30, 48, 64, 80),
+            _by_pillow(
+                "AVIF",
+                lambda quality, threads: {
+                    "quality": quality,
+                    "subsampling": "4:4:4",
+                    "speed": 4,
+                    "max_threads": threads,
+                },
+            ),
+            _read,
+            lambda: features.version_module("avif"),
+            "quality, 4:4:4, speed 4",
+        ),
+        Anchor(
+            "jxl",
+            (5, 20, 45, 75, 93),
+            _make_jxl,
+            _read_jxl,
+            _package_version("pillow-jxl-plugin"),
+            "quality, effort 7",
+            "pillow_jxl",
+            "pillow-jxl-plugin",
+        ),
+        *(
+            Anchor(
+                name,
+                codec.settings,
+                codec.encode,
+                codec.decode,
+                lambda: anchors_video.version(),
+                codec.describe,
+                "av",
+                "av",
+            )
+            for name, codec in anchors_video.CODECS.items()
         ),
     )
 }
 
 
 def library_versions() -> dict[str, str]:
-    """Return the versions of the libraries behind the anchors."""
-    libraries = {"jpeg": features.version_feature("libjpeg_turbo"), "webp": features.version_module("webp")}
-    libraries["avif"] = features.version_module("avif")
-    return {name: version or "unknown" for name, version in libraries.items()}
+    """Return the versions of the libraries behind the anchors that are installed."""
+    versions = {name: anchor.version() for name, anchor in ANCHORS.items() if anchor.is_available}
+    return {name: version for name, version in versions.items() if version}

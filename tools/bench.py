@@ -1,34 +1,40 @@
 """`rarefy bench`: rate, fidelity and speed on real files in memory, beside the codecs that everybody has, in one run.
 
-`bench images` draws the rate-distortion curves of a folder of pictures; `bench speed` times one picture, `bench large`
-large ones and parts of them; `bench exactness` decodes every encoder's files in every decoder; `bench integer` holds
-the compiled layers of the scale network to torch. Times are wall times of warm calls (the first call of each codec is
-told apart), sizes are lengths of files.
+`bench images` measures codecs and anchors on a folder of pictures, `bench join` makes one result of several and draws
+reports, `bench compare` tells what changed between two; `bench speed` times one picture, `bench large` large ones and
+parts of them; `bench exactness` decodes every encoder's files in every decoder; `bench integer` holds the compiled
+layers of the scale network to torch. Times are wall times of warm calls (the first call of each codec is told apart),
+sizes are lengths of files.
 """
 
-import json
-import sys
 from argparse import ArgumentParser, ArgumentTypeError, Namespace
 from collections.abc import Sequence
 from pathlib import Path
 
-from rarefy.errors import MediaError
 from rarefy.tools.arguments import Parser, positive, quality, size
-from rarefy.tools.files import write_bytes
-from rarefy.tools.terminal import DONE, FAILED, STANDARD_STREAM, Terminal
+from rarefy.tools.bench_output import write_result
+from rarefy.tools.terminal import DONE, FAILED, Terminal
 
-ANCHOR_NAMES = ("webp", "avif", "jpeg")
 DEFAULT_CODEC = "image@5,15,30,45,60,75,90"
-PICTURE_SUFFIXES = frozenset({".png", ".webp", ".jpg", ".jpeg", ".avif", ".tif", ".tiff", ".bmp", ".ppm"})
+ANCHOR_NAMES = ("jpeg", "webp", "avif", "jxl", "hevc", "av1")
+DEFAULT_ANCHORS = "jpeg,webp,avif"
+METRIC_NAMES = ("psnr", "ms-ssim", "haarpsi", "dss", "ssimulacra2", "lpips")
+SHOWN = 6  # pictures that a report shows: each costs some megabytes for its lossless copies
 
 
 def main(argv: Sequence[str]) -> int:
     """Run `rarefy bench ARGV...` and return its exit code."""
+    from rarefy.tools import bench_command
+
     options = build_parser().parse_args(argv)
     command = ["rarefy", "bench", *argv]
     terminal = Terminal()
     if options.subject == "images":
-        return _images(options, command, terminal)
+        return bench_command.images(options, command, terminal)
+    if options.subject == "join":
+        return bench_command.join(options)
+    if options.subject == "compare":
+        return bench_command.compare(options)
     if options.subject == "large":
         return _large(options, command)
     if options.subject == "exactness":
@@ -42,7 +48,7 @@ def build_parser() -> ArgumentParser:
     """Return the parser of `rarefy bench`."""
     parser = Parser(prog="rarefy bench", description="Measure on real files, beside other codecs, in one run.")
     subjects = parser.add_subparsers(dest="subject", metavar="SUBJECT", required=True)
-    images = subjects.add_parser("images", help="rate and fidelity over a folder of pictures")
+    images = subjects.add_parser("images", help="rate, fidelity and time over a folder of pictures")
     images.add_argument("folder", type=Path, metavar="DIR", help="folder of pictures")
     images.add_argument(
         "--codecs",
@@ -55,11 +61,36 @@ def build_parser() -> ArgumentParser:
     images.add_argument(
         "--anchors",
         type=_anchors,
-        default=list(ANCHOR_NAMES),
+        nargs="+",
+        default=[_anchors(DEFAULT_ANCHORS)],
         metavar="NAME,NAME...",
-        help="of webp, avif, jpeg; default all",
+        help=f"of {', '.join(ANCHOR_NAMES)}, or none; NAME@N,N... for settings of your own; default {DEFAULT_ANCHORS}",
     )
-    images.add_argument("--plot", type=Path, metavar="FILE", help="draw the curves (.svg, .png, .pdf)")
+    images.add_argument(
+        "--metrics",
+        type=_metrics,
+        default=_metrics("psnr"),
+        metavar="NAME,NAME...",
+        help=f"of {', '.join(METRIC_NAMES)}; default psnr",
+    )
+    images.add_argument(
+        "--cache", type=Path, metavar="DIR", help="keep measurements here and take those that are; default REPORT/cache"
+    )
+    images.add_argument("--show", type=int, default=SHOWN, metavar="N", help=f"pictures in the report, default {SHOWN}")
+    join = subjects.add_parser("join", help="results of several codecs on the same pictures as one")
+    join.add_argument("results", type=Path, nargs="+", metavar="FILE", help="results of bench images")
+    compare = subjects.add_parser("compare", help="what changed between two results, with confidence over pictures")
+    compare.add_argument("first", type=Path, metavar="BEFORE", help="result of bench images")
+    compare.add_argument("second", type=Path, metavar="AFTER", help="another one, on the same pictures")
+    for subject in (images, join):
+        subject.add_argument("--report", type=Path, metavar="DIR", help="folder for report.html, plots and results")
+        subject.add_argument("--plot", type=Path, metavar="FILE", help="draw the curves of PSNR (.svg, .png, .pdf)")
+        subject.add_argument(
+            "--published",
+            type=_published,
+            metavar="FILE@NAME,NAME...",
+            help="draw published curves of a table behind, such as results/published/kodak.csv@vtm-444,mbt2018-mean",
+        )
     speed = subjects.add_parser("speed", help="time one picture, from array to bytes and back")
     speed.add_argument(
         "--codec", type=_settings, default=_settings("image@50"), metavar="NAME@Q", help="default image@50"
@@ -84,7 +115,7 @@ def build_parser() -> ArgumentParser:
         subject.add_argument("--threads", type=positive, default=2, metavar="N", help="CPU threads (default 2)")
     for subject in (images, speed):
         subject.add_argument("--device", default="cpu", metavar="NAME", help="cpu (default) or cuda")
-    for subject in (images, speed, integer, large, exactness):
+    for subject in (images, join, compare, speed, integer, large, exactness):
         subject.add_argument("--json", metavar="FILE", help="write the result as JSON, - for standard output")
     return parser
 
@@ -97,26 +128,30 @@ def _settings(text: str) -> tuple[str, tuple[float, ...]]:
     return name, tuple(quality(part) for part in qualities.split(","))
 
 
-def _anchors(text: str) -> list[str]:
-    names = [name for name in text.split(",") if name]
+def _anchors(text: str) -> list[tuple[str, tuple[float, ...]]]:
+    """Read `jpeg,webp` (at their own settings), `jpeg@30,60`, or `none`."""
+    listed, at, settings = text.partition("@")
+    names = [] if text == "none" else [name for name in listed.split(",") if name]
     unknown = [name for name in names if name not in ANCHOR_NAMES]
     if unknown:
         raise ArgumentTypeError(f"{unknown[0]!r} is not one of {', '.join(ANCHOR_NAMES)}")
+    if at and len(names) != 1:
+        raise ArgumentTypeError(f"{text!r} is not an anchor and its settings, such as jpeg@30,60")
+    return [(name, tuple(quality(part) for part in settings.split(",")) if at else ()) for name in names]
+
+
+def _metrics(text: str) -> list[str]:
+    names = [name for name in text.split(",") if name]
+    unknown = [name for name in names if name not in METRIC_NAMES]
+    if unknown or not names:
+        raise ArgumentTypeError(f"{(unknown or [text])[0]!r} is not one of {', '.join(METRIC_NAMES)}")
     return names
 
 
-def _images(options: Namespace, command: list[str], terminal: Terminal) -> int:
-    from rarefy.tools import bench_images, bench_report
-
-    paths = sorted(path for path in options.folder.iterdir() if path.suffix.lower() in PICTURE_SUFFIXES)
-    if not paths:
-        raise MediaError(f"{options.folder}: holds no pictures")
-    subjects = bench_images.subjects(options.codecs, options.anchors, options.threads, options.device)
-    result = bench_images.measure(paths, subjects, options.threads, command, terminal.say)
-    _write(result, bench_report.table(result), options.json)
-    if options.plot:
-        bench_report.plot(result, options.plot)
-    return DONE
+def _published(text: str) -> tuple[Path, list[str]]:
+    """Read `table.csv@vtm-444,webp`: a table of published curves and those to draw, all if none are named."""
+    path, _, names = text.partition("@")
+    return Path(path), [name for name in names.split(",") if name]
 
 
 def _speed(options: Namespace, command: list[str], terminal: Terminal) -> int:
@@ -126,7 +161,7 @@ def _speed(options: Namespace, command: list[str], terminal: Terminal) -> int:
     result = bench_speed.measure(
         codec, qualities[0], options.size, options.threads, options.device, options.runs, command
     )
-    _write(result, bench_speed.table(result), options.json)
+    write_result(result, bench_speed.table(result), options.json)
     return DONE
 
 
@@ -134,7 +169,7 @@ def _large(options: Namespace, command: list[str]) -> int:
     from rarefy.tools import bench_large
 
     result = bench_large.measure(options.pictures, options.sizes, options.threads, command)
-    _write(result, bench_large.table(result), options.json)
+    write_result(result, bench_large.table(result), options.json)
     return DONE
 
 
@@ -142,7 +177,7 @@ def _integer(options: Namespace, command: list[str]) -> int:
     from rarefy.tools import bench_integer
 
     result = bench_integer.measure(options.size, options.threads, options.runs, command)
-    _write(result, bench_integer.table(result), options.json)
+    write_result(result, bench_integer.table(result), options.json)
     return DONE if result["is_equal"] else FAILED
 
 
@@ -150,13 +185,5 @@ def _exactness(options: Namespace, command: list[str]) -> int:
     from rarefy.tools import exactness
 
     result = exactness.measure(command)
-    _write(result, exactness.table(result), options.json)
+    write_result(result, exactness.table(result), options.json)
     return FAILED if result["failures"] else DONE
-
-
-def _write(result: dict[str, object], table: str, target: str | None) -> None:
-    """Print the table; write the JSON where it is wanted, on standard output in place of the table."""
-    if target is not None:
-        write_bytes(target, json.dumps(result, indent=1).encode() + b"\n")
-    if target != STANDARD_STREAM:
-        sys.stdout.write(table)

@@ -1,64 +1,66 @@
-"""Rate-distortion curves: every codec at every setting on every picture, then means and Bjontegaard rate differences.
+"""`rarefy bench images`: pictures of a folder, rarefy's codecs and the anchors, metrics of RGB."""
 
-The curve of a codec has one point per setting: the mean over pictures of bits per pixel and of PSNR.
-"""
-
+import hashlib
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import asdict, dataclass
+from functools import cache
+from io import BytesIO
 from pathlib import Path
-from statistics import fmean, median
-from time import perf_counter
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
 from rarefy.codecs.container import read_info
+from rarefy.codecs.media import as_image
+from rarefy.errors import MediaError, WeightsError
 from rarefy.tools import environment
 from rarefy.tools.anchors import ANCHORS, library_versions
-from rarefy.tools.metrics import bd_rate, psnr
+from rarefy.tools.bench_times import codec_times
+from rarefy.tools.files import write_bytes
+from rarefy.tools.harness.cache import Cache
+from rarefy.tools.harness.measure import Bench
+from rarefy.tools.harness.parts import Candidate, Item, Metric
+from rarefy.tools.harness.results import Result, summarised
+from rarefy.tools.picture_metrics import METRICS
 
 Pixels = NDArray[np.uint8]
+Setting = tuple[str, tuple[float, ...]]  # of a codec or an anchor; an anchor's may be empty: those of its own
+BROWSER_FORMATS = ("jpeg", "webp", "avif")
+SCHEMA = 2  # of results; docs/BENCHMARKS.md describes it
 
 
-@dataclass(frozen=True)
-class Subject:
-    """A codec under test: its settings, and how it makes and reads a file (uint8 [H, W, 3])."""
+def read_items(folder: Path, fail: Callable[[str, Exception], object]) -> tuple[list[Item[Pixels]], list[str]]:
+    """Return the pictures of a folder, and the names of the files in it that are none, after telling `fail` of each.
 
-    name: str
-    settings: tuple[float, ...]
-    encode: Callable[[Pixels, float], bytes]
-    decode: Callable[[bytes], Pixels]
-    is_anchor: bool
-    describe: str
-
-
-@dataclass(frozen=True)
-class Row:
-    """One picture at one setting."""
-
-    codec: str
-    setting: float
-    picture: str
-    width: int
-    height: int
-    size_bytes: int
-    bits_per_pixel: float
-    psnr_db: float
-    encode_ms: float
-    decode_ms: float
+    Pictures are compared as 8-bit RGB, turned upright and without alpha, as every codec gets them. Hidden files and
+    folders are passed over.
+    """
+    items, unusable = [], []
+    for path in sorted(path for path in folder.iterdir() if path.is_file() and not path.name.startswith(".")):
+        try:
+            items.append(item(path.name, as_image(path).pixels))
+        except (MediaError, OSError) as error:
+            fail(str(path), error)
+            unusable.append(path.name)
+    return items, unusable
 
 
-def subjects(
-    codecs: Iterable[tuple[str, tuple[float, ...]]], anchors: Iterable[str], threads: int, device: str
-) -> list[Subject]:
-    """Return rarefy's codecs at the asked qualities, and the anchors at their own settings."""
-    ours = [_rarefy(name, qualities, threads, device) for name, qualities in codecs]
-    return ours + [_anchor(name, threads) for name in anchors]
+def item(name: str, pixels: Pixels) -> Item[Pixels]:
+    """Return a picture, uint8 [H, W, 1 or 3], as what is measured: RGB."""
+    height, width = pixels.shape[:2]
+    colours = np.ascontiguousarray(np.broadcast_to(pixels, (height, width, 3)))
+    digest = hashlib.sha256(repr(colours.shape).encode() + colours.tobytes()).hexdigest()
+    return Item(name, colours, {"width": width, "height": height}, width * height, digest)
 
 
-def _rarefy(name: str, qualities: tuple[float, ...], threads: int, device: str) -> Subject:
+def rarefy_candidate(setting: Setting, threads: int, device: str) -> Candidate[Pixels]:
+    """Return a codec of rarefy at some qualities."""
     from rarefy.codecs import api
+    from rarefy.codecs.weights import load_codec
+
+    name, qualities = setting
+    codec = load_codec(name, device)  # the one that `encode` and `decode` use: it is timed inside
 
     def encode(pixels: Pixels, quality: float) -> bytes:
         return api.encode(pixels, codec=name, quality=quality, threads=threads, device=device)
@@ -66,115 +68,170 @@ def _rarefy(name: str, qualities: tuple[float, ...], threads: int, device: str) 
     def decode(data: bytes) -> Pixels:
         return np.asarray(api.decode(data, threads=threads, device=device))
 
-    return Subject(name, qualities, encode, decode, False, f"rarefy {name}, {device}")
-
-
-def _anchor(name: str, threads: int) -> Subject:
-    anchor = ANCHORS[name]
-    return Subject(
+    return Candidate(
         name,
-        tuple(float(setting) for setting in anchor.settings),
-        lambda pixels, setting: anchor.encode(pixels, int(setting), threads),
-        anchor.decode,
-        True,
-        anchor.describe,
+        qualities,
+        encode,
+        decode,
+        is_anchor=False,
+        describe=f"rarefy {name}, {device}",
+        version=f"{codec.weights_hash.hex()} {source_digest()}",
+        size_parts=size_parts,
+        times=lambda: codec_times(codec),
     )
+
+
+def size_parts(data: bytes) -> dict[str, int]:
+    """Return the bytes of a file of rarefy by section, the rest (header, lengths, checksums) as `header`."""
+    info = read_info(data)
+    sections = info.sections | info.metadata
+    return {"header": len(data) - sum(sections.values()), **sections}
+
+
+@cache
+def source_digest() -> str:
+    """Return the SHA-256 of everything that files and decoded pictures depend on beside weights, shortened."""
+    root = Path(__file__).resolve().parents[1]
+    digest = hashlib.sha256()
+    for folder in ("codecs", "entropy", "models", "kernels"):
+        for path in sorted((root / folder).rglob("*")):
+            if path.suffix in (".py", ".cpp", ".h"):
+                digest.update(path.read_bytes())
+    return digest.hexdigest()[:16]
+
+
+def anchor_candidate(setting: Setting, threads: int) -> Candidate[Pixels]:
+    """Return an anchor at some settings, by default its own."""
+    name, settings = setting
+    anchor = ANCHORS[name]
+
+    def encode(pixels: Pixels, setting: float) -> bytes:
+        try:
+            return anchor.encode(pixels, int(setting), threads)
+        except Exception as error:  # each library has errors of its own
+            raise MediaError(f"its encoder refuses the picture: {error}") from error
+
+    return Candidate(
+        name,
+        settings or tuple(float(setting) for setting in anchor.settings),
+        encode,
+        anchor.decode,
+        is_anchor=True,
+        describe=anchor.describe,
+        version=anchor.version() or "",
+        size_parts=lambda data: {},
+    )
+
+
+def available_anchors(wanted: Iterable[Setting]) -> tuple[list[Setting], dict[str, str]]:
+    """Return the anchors whose libraries are installed, and name -> reason for those that are left out."""
+    chosen, left_out = [], {}
+    for name, settings in wanted:
+        if ANCHORS[name].is_available:
+            chosen.append((name, settings))
+        else:
+            left_out[name] = f"{ANCHORS[name].package} is not installed"
+    return chosen, left_out
+
+
+def available_metrics(wanted: Iterable[str]) -> tuple[list[Metric[Pixels]], dict[str, str]]:
+    """Return the metrics that can be had here, and name -> reason for those that are left out."""
+    chosen, left_out = [], {}
+    for name in wanted:
+        metric, reason = METRICS[name]()
+        if metric is None:
+            left_out[name] = reason
+        else:
+            chosen.append(metric)
+    return chosen, left_out
 
 
 def measure(
-    paths: Sequence[Path],
-    under_test: Sequence[Subject],
+    candidates: Sequence[Candidate[Pixels]],
+    metrics: Sequence[Metric[Pixels]],
+    bench: Bench[Pixels],
     threads: int,
     command: Sequence[str],
-    say: Callable[[str], None],
-) -> dict[str, object]:
-    """Return everything measured, ready for JSON: rows, curves, BD-rates, first-run times and the circumstances."""
-    pictures = {path.name: np.asarray(Image.open(path).convert("RGB")) for path in paths}
-    rows: list[Row] = []
-    first: dict[str, dict[str, float]] = {}
-    weights: dict[str, str] = {}
-    for subject in under_test:
-        say(f"{subject.name}: {len(pictures)} pictures at {len(subject.settings)} settings")
-        data, first[subject.name] = _first_run(subject, next(iter(pictures.values())))
-        if not subject.is_anchor:
-            weights[subject.name] = read_info(data).weights
-        rows += [
-            row(subject, setting, name, pixels) for setting in subject.settings for name, pixels in pictures.items()
-        ]
-    curves = {subject.name: curve(subject, rows) for subject in under_test}
-    circumstances = environment.describe(command, threads)
-    return {
-        **circumstances,
-        "libraries": library_versions(),
-        "codecs": {subject.name: subject.describe for subject in under_test},
-        "weights": weights,
-        "anchors": [subject.name for subject in under_test if subject.is_anchor],
-        "pictures": len(pictures),
-        "curves": curves,
-        "bd_rate": bd_rates(under_test, curves),
-        "first_run": first,
-        "rows": [asdict(row) for row in rows],
-    }
-
-
-def _first_run(subject: Subject, pixels: Pixels) -> tuple[bytes, dict[str, float]]:
-    """Time the calls that load weights and libraries, so that the rows are warm."""
-    begin = perf_counter()
-    data = subject.encode(pixels, subject.settings[0])
-    middle = perf_counter()
-    subject.decode(data)
-    return data, {"encode_ms": 1000 * (middle - begin), "decode_ms": 1000 * (perf_counter() - middle)}
-
-
-def row(subject: Subject, setting: float, picture: str, pixels: Pixels) -> Row:
-    """Encode and decode one picture at one setting."""
-    begin = perf_counter()
-    data = subject.encode(pixels, setting)
-    middle = perf_counter()
-    decoded = subject.decode(data)
-    end = perf_counter()
-    height, width = pixels.shape[:2]
-    return Row(
-        codec=subject.name,
-        setting=setting,
-        picture=picture,
-        width=width,
-        height=height,
-        size_bytes=len(data),
-        bits_per_pixel=8 * len(data) / (width * height),
-        psnr_db=psnr(pixels, decoded),
-        encode_ms=1000 * (middle - begin),
-        decode_ms=1000 * (end - middle),
+) -> Result:
+    """Return everything measured, for JSON: rows, curves, rate differences, first-run times and the circumstances."""
+    measured = bench.run(candidates)
+    return summarised(
+        {
+            "schema": SCHEMA,
+            **environment.describe(command, threads),
+            "libraries": library_versions(),
+            "codecs": {candidate.name: candidate.describe for candidate in candidates},
+            "weights": {candidate.name: _weights(candidate) for candidate in candidates if not candidate.is_anchor},
+            "anchors": [candidate.name for candidate in candidates if candidate.is_anchor],
+            "metrics": {metric.key: metric.facts() for metric in metrics},
+            "means": "of each metric over pictures, not of the error behind it; of bits per pixel; medians of times",
+            "failures": measured.failures,
+            "first_run": measured.first_run,
+            "rows": measured.rows,
+        }
     )
 
 
-def curve(subject: Subject, rows: Sequence[Row]) -> list[dict[str, float]]:
-    """Return one point per setting: means of rate and fidelity, medians of the times."""
-    points = []
-    for setting in subject.settings:
-        chosen = [row for row in rows if row.codec == subject.name and row.setting == setting]
-        points.append(
-            {
-                "setting": setting,
-                "bits_per_pixel": fmean(row.bits_per_pixel for row in chosen),
-                "psnr_db": fmean(row.psnr_db for row in chosen),
-                "encode_ms": median(row.encode_ms for row in chosen),
-                "decode_ms": median(row.decode_ms for row in chosen),
-            }
-        )
-    return points
+def _weights(candidate: Candidate[Pixels]) -> str:
+    """Return the name that files give the weights: the first digits of their hash."""
+    name = candidate.version.partition(" ")[0][:8]
+    if not name:
+        raise WeightsError(f"{candidate.name}: random weights are not measured")
+    return name
 
 
-def bd_rates(
-    under_test: Sequence[Subject], curves: dict[str, list[dict[str, float]]]
-) -> dict[str, dict[str, float | None]]:
-    """Return codec -> anchor -> rate difference as a fraction, for every pair of different names."""
-    points = {
-        name: ([point["bits_per_pixel"] for point in curve], [point["psnr_db"] for point in curve])
-        for name, curve in curves.items()
-    }
-    anchors = [subject.name for subject in under_test if subject.is_anchor]
-    return {
-        subject.name: {name: bd_rate(*points[subject.name], *points[name]) for name in anchors if name != subject.name}
-        for subject in under_test
-    }
+def open_bench(
+    items: Sequence[Item[Pixels]],
+    metrics: Sequence[Metric[Pixels]],
+    folder: Path | None,
+    threads: int,
+    fail: Callable[[str, Exception], object],
+    progress: Callable[[int, int], None],
+) -> Bench[Pixels]:
+    """Return a run whose cached results hold for this machine and this number of threads."""
+    machine = environment.describe([], threads)["machine"]
+    return Bench(items, metrics, Cache(folder), {"machine": machine}, fail, progress)
+
+
+class Pictures:
+    """Some pictures of a run as files that a browser displays: what codecs made of them, and the originals.
+
+    JPEG, WebP and AVIF are shown by the browser itself; of all others it gets the decoded picture, lossless.
+    """
+
+    def __init__(
+        self, items: Sequence[Item[Pixels]], candidates: Sequence[Candidate[Pixels]], bench: Bench[Pixels]
+    ) -> None:
+        self._items, self._candidates, self._bench = items, candidates, bench
+
+    def write(self, folder: Path) -> list[dict[str, Any]]:
+        """Write all versions of all pictures below a folder; return what the report says of them."""
+        return [self._write_item(folder, number, item) for number, item in enumerate(self._items)]
+
+    def _write_item(self, folder: Path, number: int, item: Item[Pixels]) -> dict[str, Any]:
+        place = f"pictures/{number:03d}"
+        versions: list[dict[str, Any]] = [
+            {"codec": "original", "setting": None, "source": _save(folder, f"{place}/original.webp", item.medium)}
+        ]
+        for candidate in self._candidates:
+            for setting in candidate.settings:
+                data = self._bench.file(candidate, setting, item)
+                if data is not None:
+                    name = f"{place}/{candidate.name}-{setting:g}"
+                    source = _shown(folder, name, candidate, data)
+                    versions.append({"codec": candidate.name, "setting": setting, "source": source})
+        return {"name": item.name, **item.facts, "versions": versions}
+
+
+def _shown(folder: Path, name: str, candidate: Candidate[Pixels], data: bytes) -> str:
+    if candidate.name not in BROWSER_FORMATS:
+        return _save(folder, f"{name}.webp", candidate.decode(data))
+    write_bytes(str(folder / f"{name}.{candidate.name}"), data)
+    return f"{name}.{candidate.name}"
+
+
+def _save(folder: Path, name: str, pixels: Pixels) -> str:
+    file = BytesIO()
+    Image.fromarray(pixels).save(file, "WEBP", lossless=True, quality=30, method=0)
+    write_bytes(str(folder / name), file.getvalue())
+    return name

@@ -5,7 +5,7 @@ function __rarefy_at
     set -l command rarefy
     set -l words (commandline -opc)
     for word in $words[2..-1]
-        if contains -- "$command $word" 'rarefy encode' 'rarefy decode' 'rarefy transcode' 'rarefy info' 'rarefy verify' 'rarefy codecs' 'rarefy train' 'rarefy weights' 'rarefy weights export' 'rarefy weights verify' 'rarefy bench' 'rarefy bench images' 'rarefy bench speed' 'rarefy bench integer' 'rarefy bench exactness' 'rarefy bench large'
+        if contains -- "$command $word" 'rarefy encode' 'rarefy decode' 'rarefy transcode' 'rarefy info' 'rarefy verify' 'rarefy codecs' 'rarefy train' 'rarefy weights' 'rarefy weights export' 'rarefy weights verify' 'rarefy bench' 'rarefy bench images' 'rarefy bench join' 'rarefy bench compare' 'rarefy bench speed' 'rarefy bench integer' 'rarefy bench exactness' 'rarefy bench large'
             set command "$command $word"
         end
     end
@@ -120,7 +120,9 @@ complete -c rarefy -n '__rarefy_at rarefy weights export' -l pictures -x -d 'how
 complete -c rarefy -n '__rarefy_at rarefy weights export' -l held-back-one-in -x -d 'as in the recipe'
 complete -c rarefy -n '__rarefy_at rarefy weights verify' -f -a '(__rarefy_files safetensors)'
 complete -c rarefy -n '__rarefy_at rarefy weights verify' -s h -l help -d 'show this help message and exit'
-complete -c rarefy -n '__rarefy_at rarefy bench' -a images -d 'rate and fidelity over a folder of pictures'
+complete -c rarefy -n '__rarefy_at rarefy bench' -a images -d 'rate, fidelity and time over a folder of pictures'
+complete -c rarefy -n '__rarefy_at rarefy bench' -a join -d 'results of several codecs on the same pictures as one'
+complete -c rarefy -n '__rarefy_at rarefy bench' -a compare -d 'what changed between two results, with confidence over pictures'
 complete -c rarefy -n '__rarefy_at rarefy bench' -a speed -d 'time one picture, from array to bytes and back'
 complete -c rarefy -n '__rarefy_at rarefy bench' -a integer -d 'the integer scale network on torch and on compiled kernels'
 complete -c rarefy -n '__rarefy_at rarefy bench' -a exactness -d 'every encoder\'s files in every decoder (takes minutes)'
@@ -129,11 +131,26 @@ complete -c rarefy -n '__rarefy_at rarefy bench' -s h -l help -d 'show this help
 complete -c rarefy -n '__rarefy_at rarefy bench images' -f -a '(__fish_complete_directories)'
 complete -c rarefy -n '__rarefy_at rarefy bench images' -s h -l help -d 'show this help message and exit'
 complete -c rarefy -n '__rarefy_at rarefy bench images' -l codecs -x -d 'codecs and their qualities'
-complete -c rarefy -n '__rarefy_at rarefy bench images' -l anchors -x -d 'of webp, avif, jpeg; default all'
-complete -c rarefy -n '__rarefy_at rarefy bench images' -l plot -r -F -d 'draw the curves (.svg, .png, .pdf)'
+complete -c rarefy -n '__rarefy_at rarefy bench images' -l anchors -x -d 'of jpeg, webp, avif, jxl, hevc, av1, or none; NAME@N,N... for settings of your own; default jpeg,webp,avif'
+complete -c rarefy -n '__rarefy_at rarefy bench images' -l metrics -x -d 'of psnr, ms-ssim, haarpsi, dss, ssimulacra2, lpips; default psnr'
+complete -c rarefy -n '__rarefy_at rarefy bench images' -l cache -r -f -a '(__fish_complete_directories)' -d 'keep measurements here and take those that are; default REPORT/cache'
+complete -c rarefy -n '__rarefy_at rarefy bench images' -l show -x -d 'pictures in the report, default 6'
+complete -c rarefy -n '__rarefy_at rarefy bench images' -l report -r -f -a '(__fish_complete_directories)' -d 'folder for report.html, plots and results'
+complete -c rarefy -n '__rarefy_at rarefy bench images' -l plot -r -F -d 'draw the curves of PSNR (.svg, .png, .pdf)'
+complete -c rarefy -n '__rarefy_at rarefy bench images' -l published -x -d 'draw published curves of a table behind, such as results/published/kodak.csv@vtm-444,mbt2018-mean'
 complete -c rarefy -n '__rarefy_at rarefy bench images' -l threads -x -d 'CPU threads (default 2)'
 complete -c rarefy -n '__rarefy_at rarefy bench images' -l device -r -f -a 'cpu cuda' -d 'cpu (default) or cuda'
 complete -c rarefy -n '__rarefy_at rarefy bench images' -l json -r -F -d 'write the result as JSON, - for standard output'
+complete -c rarefy -n '__rarefy_at rarefy bench join' -F
+complete -c rarefy -n '__rarefy_at rarefy bench join' -s h -l help -d 'show this help message and exit'
+complete -c rarefy -n '__rarefy_at rarefy bench join' -l report -r -f -a '(__fish_complete_directories)' -d 'folder for report.html, plots and results'
+complete -c rarefy -n '__rarefy_at rarefy bench join' -l plot -r -F -d 'draw the curves of PSNR (.svg, .png, .pdf)'
+complete -c rarefy -n '__rarefy_at rarefy bench join' -l published -x -d 'draw published curves of a table behind, such as results/published/kodak.csv@vtm-444,mbt2018-mean'
+complete -c rarefy -n '__rarefy_at rarefy bench join' -l json -r -F -d 'write the result as JSON, - for standard output'
+complete -c rarefy -n '__rarefy_at rarefy bench compare' -F
+complete -c rarefy -n '__rarefy_at rarefy bench compare' -F
+complete -c rarefy -n '__rarefy_at rarefy bench compare' -s h -l help -d 'show this help message and exit'
+complete -c rarefy -n '__rarefy_at rarefy bench compare' -l json -r -F -d 'write the result as JSON, - for standard output'
 complete -c rarefy -n '__rarefy_at rarefy bench speed' -s h -l help -d 'show this help message and exit'
 complete -c rarefy -n '__rarefy_at rarefy bench speed' -l codec -x -d 'default image@50'
 complete -c rarefy -n '__rarefy_at rarefy bench speed' -l size -x -d 'size of the picture (default 768x512)'
