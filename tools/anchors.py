@@ -58,6 +58,13 @@ def _by_pillow(format: str, options: Callable[[int, int], Mapping[str, object]])
     return make
 
 
+def _avif_options(speed: int) -> Callable[[int, int], Mapping[str, object]]:
+    def options(quality: int, threads: int) -> Mapping[str, object]:
+        return {"quality": quality, "subsampling": "4:4:4", "speed": speed, "max_threads": threads}
+
+    return options
+
+
 def _read(data: bytes) -> Pixels:
     return np.asarray(Image.open(BytesIO(data)).convert("RGB"))
 
@@ -106,21 +113,16 @@ ANCHORS = {
             lambda: features.version_module("webp"),
             "quality, lossy, method 6",
         ),
-        Anchor(
-            "avif",
-            (10, 30, 48, 64, 80),
-            _by_pillow(
-                "AVIF",
-                lambda quality, threads: {
-                    "quality": quality,
-                    "subsampling": "4:4:4",
-                    "speed": 4,
-                    "max_threads": threads,
-                },
-            ),
-            _read,
-            lambda: features.version_module("avif"),
-            "quality, 4:4:4, speed 4",
+        *(
+            Anchor(
+                name,
+                (10, 30, 48, 64, 80),
+                _by_pillow("AVIF", _avif_options(speed)),
+                _read,
+                lambda: features.version_module("avif"),
+                f"quality, 4:4:4, speed {speed}",
+            )
+            for name, speed in (("avif", 4), ("avif-fast", 6))
         ),
         Anchor(
             "jxl",

@@ -16,8 +16,9 @@ from rarefy.tools.bench_output import write_result
 from rarefy.tools.terminal import DONE, FAILED, Terminal
 
 DEFAULT_CODEC = "image@5,15,30,45,60,75,90"
-ANCHOR_NAMES = ("jpeg", "webp", "avif", "jxl", "hevc", "av1")
+ANCHOR_NAMES = ("jpeg", "webp", "avif", "avif-fast", "jxl", "hevc", "av1")
 DEFAULT_ANCHORS = "jpeg,webp,avif"
+PEERS = "compressai:"
 METRIC_NAMES = ("psnr", "ms-ssim", "haarpsi", "dss", "ssimulacra2", "lpips")
 SHOWN = 6  # pictures that a report shows: each costs some megabytes for its lossless copies
 
@@ -64,7 +65,8 @@ def build_parser() -> ArgumentParser:
         nargs="+",
         default=[_anchors(DEFAULT_ANCHORS)],
         metavar="NAME,NAME...",
-        help=f"of {', '.join(ANCHOR_NAMES)}, or none; NAME@N,N... for settings of your own; default {DEFAULT_ANCHORS}",
+        help=f"of {', '.join(ANCHOR_NAMES)}, {PEERS}MODEL, or none; NAME@N,N... for other settings than its own; "
+        f"default {DEFAULT_ANCHORS}",
     )
     images.add_argument(
         "--metrics",
@@ -76,7 +78,9 @@ def build_parser() -> ArgumentParser:
     images.add_argument(
         "--cache", type=Path, metavar="DIR", help="keep measurements here and take those that are; default REPORT/cache"
     )
-    images.add_argument("--show", type=int, default=SHOWN, metavar="N", help=f"pictures in the report, default {SHOWN}")
+    images.add_argument(
+        "--show", type=_count, default=SHOWN, metavar="N", help=f"pictures in the report, default {SHOWN}"
+    )
     join = subjects.add_parser("join", help="results of several codecs on the same pictures as one")
     join.add_argument("results", type=Path, nargs="+", metavar="FILE", help="results of bench images")
     compare = subjects.add_parser("compare", help="what changed between two results, with confidence over pictures")
@@ -132,12 +136,17 @@ def _anchors(text: str) -> list[tuple[str, tuple[float, ...]]]:
     """Read `jpeg,webp` (at their own settings), `jpeg@30,60`, or `none`."""
     listed, at, settings = text.partition("@")
     names = [] if text == "none" else [name for name in listed.split(",") if name]
-    unknown = [name for name in names if name not in ANCHOR_NAMES]
+    unknown = [name for name in names if name not in ANCHOR_NAMES and not name.startswith(PEERS)]
     if unknown:
-        raise ArgumentTypeError(f"{unknown[0]!r} is not one of {', '.join(ANCHOR_NAMES)}")
+        raise ArgumentTypeError(f"{unknown[0]!r} is not one of {', '.join(ANCHOR_NAMES)}, {PEERS}MODEL")
     if at and len(names) != 1:
         raise ArgumentTypeError(f"{text!r} is not an anchor and its settings, such as jpeg@30,60")
     return [(name, tuple(quality(part) for part in settings.split(",")) if at else ()) for name in names]
+
+
+def _count(text: str) -> int:
+    """Read a whole number, zero too."""
+    return 0 if text == "0" else positive(text)
 
 
 def _metrics(text: str) -> list[str]:

@@ -8,7 +8,7 @@ from rarefy.errors import MediaError
 from rarefy.tools.bench_output import to_json, write_result
 from rarefy.tools.files import write_bytes
 from rarefy.tools.harness.published import Published, read_published
-from rarefy.tools.harness.results import Result, joined, of_codec, read_result
+from rarefy.tools.harness.results import Result, file_name, joined, of_codec, read_result
 from rarefy.tools.terminal import DONE, Terminal
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ def images(options: Namespace, command: list[str], terminal: Terminal) -> int:
     for name, reason in (absent | unmeasured).items():
         terminal.warning(f"{name} is left out: {reason}")
     candidates = [bench_images.rarefy_candidate(codec, options.threads, options.device) for codec in options.codecs]
-    candidates += [bench_images.anchor_candidate(anchor, options.threads) for anchor in anchors]
+    candidates += [bench_images.anchor_candidate(anchor, options.threads, options.device) for anchor in anchors]
     for candidate in candidates:
         terminal.say(f"{candidate.name}: {candidate.describe}; settings {_listed(candidate.settings)}")
     cache = options.cache or (options.report and options.report / "cache")
@@ -103,4 +103,4 @@ def _write_results(result: Result, folder: Path) -> None:
     """Write the whole result, and one file per codec that can be committed and joined."""
     write_bytes(str(folder / "results.json"), to_json(result))
     for codec in result["curves"]:
-        write_bytes(str(folder / "codecs" / f"{codec}.json"), to_json(of_codec(result, codec)))
+        write_bytes(str(folder / "codecs" / f"{file_name(codec)}.json"), to_json(of_codec(result, codec)))

@@ -21,7 +21,8 @@ from rarefy.tools.files import write_bytes
 from rarefy.tools.harness.cache import Cache
 from rarefy.tools.harness.measure import Bench
 from rarefy.tools.harness.parts import Candidate, Item, Metric
-from rarefy.tools.harness.results import Result, summarised
+from rarefy.tools.harness.results import Result, file_name, summarised
+from rarefy.tools.peers import PREFIX, find_peer, peer_candidate
 from rarefy.tools.picture_metrics import METRICS
 
 Pixels = NDArray[np.uint8]
@@ -100,9 +101,11 @@ def source_digest() -> str:
     return digest.hexdigest()[:16]
 
 
-def anchor_candidate(setting: Setting, threads: int) -> Candidate[Pixels]:
-    """Return an anchor at some settings, by default its own."""
+def anchor_candidate(setting: Setting, threads: int, device: str) -> Candidate[Pixels]:
+    """Return an anchor at some settings, by default its own, or a peer."""
     name, settings = setting
+    if name.startswith(PREFIX):
+        return peer_candidate(name, settings, threads, device)
     anchor = ANCHORS[name]
 
     def encode(pixels: Pixels, setting: float) -> bytes:
@@ -127,7 +130,13 @@ def available_anchors(wanted: Iterable[Setting]) -> tuple[list[Setting], dict[st
     """Return the anchors whose libraries are installed, and name -> reason for those that are left out."""
     chosen, left_out = [], {}
     for name, settings in wanted:
-        if ANCHORS[name].is_available:
+        if name.startswith(PREFIX):
+            present, reason = find_peer(name, settings)
+            if present:
+                chosen.append((name, present))
+            else:
+                left_out[name] = reason
+        elif ANCHORS[name].is_available:
             chosen.append((name, settings))
         else:
             left_out[name] = f"{ANCHORS[name].package} is not installed"
@@ -217,7 +226,7 @@ class Pictures:
             for setting in candidate.settings:
                 data = self._bench.file(candidate, setting, item)
                 if data is not None:
-                    name = f"{place}/{candidate.name}-{setting:g}"
+                    name = f"{place}/{file_name(candidate.name)}-{setting:g}"
                     source = _shown(folder, name, candidate, data)
                     versions.append({"codec": candidate.name, "setting": setting, "source": source})
         return {"name": item.name, **item.facts, "versions": versions}

@@ -3,12 +3,13 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from time import perf_counter
-from typing import Any, Generic
+from typing import Any, Generic, TypeVar
 
 from rarefy.tools.harness.cache import Cache
 from rarefy.tools.harness.memory import with_peak
 from rarefy.tools.harness.parts import Candidate, Item, Medium, Metric
 
+Result = TypeVar("Result")
 Row = dict[str, Any]  # one item at one setting, as results hold it
 ROW_SCHEMA = 1  # raised when rows change their meaning, so that cached ones are measured again
 
@@ -66,11 +67,9 @@ class Bench(Generic[Medium]):
         key = self._key(candidate, candidate.settings[0], item) | {"is_first": True}
         if found := self._cache.find(key):
             return {name: found[0][name] for name in ("encode_ms", "decode_ms")}
-        begin = perf_counter()
-        data = candidate.encode(item.medium, candidate.settings[0])
-        middle = perf_counter()
-        candidate.decode(data)
-        times = {"encode_ms": 1000 * (middle - begin), "decode_ms": 1000 * (perf_counter() - middle)}
+        data, encode_ms = _timed(lambda: candidate.encode(item.medium, candidate.settings[0]))
+        _, decode_ms = _timed(lambda: candidate.decode(data))
+        times = {"encode_ms": encode_ms, "decode_ms": decode_ms}
         self._cache.keep(key, times | {"size_bytes": len(data)}, data)
         return times
 
@@ -91,18 +90,16 @@ class Bench(Generic[Medium]):
         return self._shown(row, item)
 
     def _measure(self, candidate: Candidate[Medium], setting: float, item: Item[Medium]) -> tuple[Row, bytes, Medium]:
-        begin = perf_counter()
         with candidate.times() as encode_parts:
-            data, encode_peak = with_peak(lambda: candidate.encode(item.medium, setting))
-        middle = perf_counter()
+            (data, encode_ms), encode_peak = with_peak(lambda: _timed(lambda: candidate.encode(item.medium, setting)))
         with candidate.times() as decode_parts:
-            decoded, decode_peak = with_peak(lambda: candidate.decode(data))
+            (decoded, decode_ms), decode_peak = with_peak(lambda: _timed(lambda: candidate.decode(data)))
         row: Row = {
             "codec": candidate.name,
             "setting": setting,
             "size_bytes": len(data),
-            "encode_ms": 1000 * (middle - begin),
-            "decode_ms": 1000 * (perf_counter() - middle),
+            "encode_ms": encode_ms,
+            "decode_ms": decode_ms,
             "encode_peak_bytes": encode_peak,
             "decode_peak_bytes": decode_peak,
             "size_parts": candidate.size_parts(data),
@@ -143,3 +140,10 @@ class Bench(Generic[Medium]):
             return None
         found = self._cache.find(self._key(candidate, setting, item))
         return found[1] if found else candidate.encode(item.medium, setting)
+
+
+def _timed(call: Callable[[], Result]) -> tuple[Result, float]:
+    """Return what a call gives and its milliseconds."""
+    begin = perf_counter()
+    result = call()
+    return result, 1000 * (perf_counter() - begin)

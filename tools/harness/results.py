@@ -79,3 +79,8 @@ def joined(results: Sequence[Result]) -> Result:
     for name in ("anchors", "failures"):
         whole[name] = [value for result in results for value in result[name]]
     return summarised(whole)
+
+
+def file_name(codec: str) -> str:
+    """Return the name of a codec as a part of file names on any system: `compressai:x` becomes `compressai-x`."""
+    return "".join(character if character.isalnum() or character in "-_.+" else "-" for character in codec)

@@ -131,7 +131,7 @@ complete -c rarefy -n '__rarefy_at rarefy bench' -s h -l help -d 'show this help
 complete -c rarefy -n '__rarefy_at rarefy bench images' -f -a '(__fish_complete_directories)'
 complete -c rarefy -n '__rarefy_at rarefy bench images' -s h -l help -d 'show this help message and exit'
 complete -c rarefy -n '__rarefy_at rarefy bench images' -l codecs -x -d 'codecs and their qualities'
-complete -c rarefy -n '__rarefy_at rarefy bench images' -l anchors -x -d 'of jpeg, webp, avif, jxl, hevc, av1, or none; NAME@N,N... for settings of your own; default jpeg,webp,avif'
+complete -c rarefy -n '__rarefy_at rarefy bench images' -l anchors -x -d 'of jpeg, webp, avif, avif-fast, jxl, hevc, av1, compressai:MODEL, or none; NAME@N,N... for other settings than its own; default jpeg,webp,avif'
 complete -c rarefy -n '__rarefy_at rarefy bench images' -l metrics -x -d 'of psnr, ms-ssim, haarpsi, dss, ssimulacra2, lpips; default psnr'
 complete -c rarefy -n '__rarefy_at rarefy bench images' -l cache -r -f -a '(__fish_complete_directories)' -d 'keep measurements here and take those that are; default REPORT/cache'
 complete -c rarefy -n '__rarefy_at rarefy bench images' -l show -x -d 'pictures in the report, default 6'
