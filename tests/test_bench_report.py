@@ -183,3 +183,12 @@ def test_a_screenshot_shows_both_sides_of_the_divider(run: tuple[int, str, Path]
     assert np.abs(original - jpeg)[:, right].mean() > 3  # the two can be told apart
     assert np.abs(seen - jpeg)[:, left].mean() < 1.5  # decoders of JPEG differ by a little
     assert np.array_equal(seen[:, right], original[:, right])
+
+
+def test_the_document_has_the_numbers_of_the_results() -> None:
+    pytest.importorskip("scipy")
+    from rarefy.tools import bench_document
+
+    text = bench_document.DOCUMENT.read_text()
+    assert len(bench_document.PLACE.findall(text)) >= 2
+    assert text == bench_document.current(text), "python -m rarefy.tools.bench_document writes them anew"
