@@ -5,6 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from rarefy.errors import FormatError, MediaError, OptionError
@@ -12,6 +13,7 @@ from rarefy.tools.cli import main
 from rarefy.tools.harness import compare
 from rarefy.tools.harness.cache import Cache
 from rarefy.tools.harness.measure import Bench, Measured
+from rarefy.tools.harness.memory import MARK, peak_bytes
 from rarefy.tools.harness.parts import Candidate, Item, Metric
 from rarefy.tools.harness.published import read_published
 from rarefy.tools.harness.results import joined, of_codec, read_result, summarised
@@ -77,7 +79,7 @@ def test_a_run_goes_on_from_its_cache(tmp_path: Path) -> None:
     cutter = Cutter()
     first = run(cutter, tmp_path)
     made = cutter.calls
-    assert made == 1 + 3 * len(ITEMS)
+    assert made == 1 + 3 * len(ITEMS) + 3  # cold once, and the first item again for its memory
     assert run(cutter, tmp_path) == first
     assert cutter.calls == made
     run(cutter, tmp_path, threads=2)  # times of other circumstances are others
@@ -111,6 +113,27 @@ def test_a_failure_is_named_and_the_rest_is_measured() -> None:
     measured = run(Cutter(breaks_on="c"), fail=lambda name, error: told.append(f"{name}: {error}"))
     assert told == measured.failures == ["cut: c: not this one"]
     assert {row["picture"] for row in measured.rows} == set("abdefgh")
+
+
+def test_what_cannot_be_compared_is_named_as_the_codecs_fault() -> None:
+    def measure(reference: str, decoded: str) -> float:
+        raise OptionError("lengths differ")
+
+    told: list[Exception] = []
+    run(Cutter(), fail=lambda name, error: told.append(error), metrics=(Metric("m", "m", "", measure),))
+    assert len(told) == len(ITEMS) and all(isinstance(error, MediaError) for error in told)
+
+
+@pytest.mark.skipif(not MARK.exists(), reason="needs Linux")
+def test_peak_memory_is_that_of_the_call() -> None:
+    def call() -> None:
+        assert np.ones(30_000_000, np.uint8).sum() == 30_000_000
+
+    for _ in range(2):  # again, when the allocator may have kept the memory
+        peak = peak_bytes(call)
+        assert peak is not None and 29_000_000 < peak < 60_000_000
+    small = peak_bytes(lambda: None)
+    assert small is not None and small < 5_000_000
 
 
 def row(codec: str, setting: float, picture: str, **values: Any) -> dict[str, Any]:

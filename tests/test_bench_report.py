@@ -159,6 +159,31 @@ def test_a_browser_shows_the_numbers_and_moves_the_slider(run: tuple[int, str, P
     assert f"{abs(difference):.1f} %" in document
 
 
+MOVED = """<script>
+const slider = find("split");
+slider.value = 70;
+slider.dispatchEvent(new Event("input"));
+for (const key of ["f", "+", "ArrowRight"]) document.dispatchEvent(new KeyboardEvent("keydown", { key }));
+find("metric").value = "haarpsi";
+find("metric").dispatchEvent(new Event("change"));
+</script></body>"""
+
+
+def test_slider_keys_and_choices_change_what_is_shown(run: tuple[int, str, Path]) -> None:
+    out = run[2]
+    page = out / "moved.html"
+    page.write_text((out / "report.html").read_text().replace("</body>", MOVED))
+    document = headless(page, "picture=0&left=1&right=3&split=30&zoom=1", "--dump-dom")
+    assert "clip-path: inset(0px 0px 0px 71%)" in document  # moved to 70, then one on by the key
+    sides = dict(re.findall(r'id="label-(left|right)">([^:]*):', document))
+    assert sides == {"left": "jpeg @20", "right": "image @20"}  # flipped
+    width = json.loads((out / "results.json").read_text())["rows"][0]["width"]
+    assert f"width: {2 * width}px" in document  # zoomed
+    result = json.loads((out / "results.json").read_text())
+    difference = 100 * result["bd_rates"]["haarpsi"]["pchip"]["image"]["jpeg"]
+    assert f"{abs(difference):.1f} %" in document
+
+
 STAGE_ALONE = """
 body { margin: 0; padding: 0; max-width: none }
 body > :not(#player), #player > :not(#stage) { display: none }

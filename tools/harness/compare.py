@@ -137,7 +137,7 @@ def _interval(values: np.ndarray[Any, np.dtype[np.float64]]) -> tuple[float, flo
 
 
 def _of_means(first: Result, second: Result, names: tuple[str, str], metric: str) -> float | None:
-    curves = {"after": second["curves"][names[1]], "before": first["curves"][names[0]]}
+    curves = {"after": second["curves"].get(names[1], []), "before": first["curves"].get(names[0], [])}
     axes = {metric: axes_of(first)[metric]}
     return bd_rates(curves, ["before"], axes)[metric]["pchip"]["after"]["before"]
 
@@ -185,6 +185,8 @@ def _times(first: Result, second: Result) -> list[str]:
         return ["times are not compared: the results are of different machines or numbers of threads"]
     lines = []
     for ours, theirs in pairs(first, second):
+        if ours not in first["curves"] or theirs not in second["curves"]:  # no picture that every codec did
+            continue
         ratios = [
             exp(np.mean([log(row[time]) for row in second["curves"][theirs]]))
             / exp(np.mean([log(row[time]) for row in first["curves"][ours]]))

@@ -5,8 +5,9 @@ from dataclasses import dataclass
 from time import perf_counter
 from typing import Any, Generic, TypeVar
 
+from rarefy.errors import MediaError, OptionError
 from rarefy.tools.harness.cache import Cache
-from rarefy.tools.harness.memory import with_peak
+from rarefy.tools.harness.memory import peak_bytes
 from rarefy.tools.harness.parts import Candidate, Item, Medium, Metric
 
 Result = TypeVar("Result")
@@ -85,23 +86,24 @@ class Bench(Generic[Medium]):
         else:
             row, data, decoded = self._measure(candidate, setting, item)
             lacking = list(self._metrics)
-        row["metrics"] |= {metric.key: metric.measure(item.medium, decoded) for metric in lacking}
+        row["metrics"] |= {metric.key: _fidelity(metric, item.medium, decoded) for metric in lacking}
         self._cache.keep(key, row, data)
         return self._shown(row, item)
 
     def _measure(self, candidate: Candidate[Medium], setting: float, item: Item[Medium]) -> tuple[Row, bytes, Medium]:
         with candidate.times() as encode_parts:
-            (data, encode_ms), encode_peak = with_peak(lambda: _timed(lambda: candidate.encode(item.medium, setting)))
+            data, encode_ms = _timed(lambda: candidate.encode(item.medium, setting))
         with candidate.times() as decode_parts:
-            (decoded, decode_ms), decode_peak = with_peak(lambda: _timed(lambda: candidate.decode(data)))
+            decoded, decode_ms = _timed(lambda: candidate.decode(data))
+        is_weighed = item is self._items[0]  # calls of their own: one medium is enough
         row: Row = {
             "codec": candidate.name,
             "setting": setting,
             "size_bytes": len(data),
             "encode_ms": encode_ms,
             "decode_ms": decode_ms,
-            "encode_peak_bytes": encode_peak,
-            "decode_peak_bytes": decode_peak,
+            "encode_peak_bytes": peak_bytes(lambda: candidate.encode(item.medium, setting)) if is_weighed else None,
+            "decode_peak_bytes": peak_bytes(lambda: candidate.decode(data)) if is_weighed else None,
             "size_parts": candidate.size_parts(data),
             "encode_parts_ms": dict(encode_parts),
             "decode_parts_ms": dict(decode_parts),
@@ -140,6 +142,13 @@ class Bench(Generic[Medium]):
             return None
         found = self._cache.find(self._key(candidate, setting, item))
         return found[1] if found else candidate.encode(item.medium, setting)
+
+
+def _fidelity(metric: Metric[Medium], reference: Medium, decoded: Medium) -> float | None:
+    try:
+        return metric.measure(reference, decoded)
+    except OptionError as error:  # here it is the codec that gave something else than it took
+        raise MediaError(f"what was decoded cannot be compared: {error}") from error
 
 
 def _timed(call: Callable[[], Result]) -> tuple[Result, float]:

@@ -1,30 +1,34 @@
 """How much memory a call needs, from the kernel's own high-water mark: all libraries and threads count."""
 
+import ctypes
 from collections.abc import Callable
 from pathlib import Path
-from typing import TypeVar
 
-Result = TypeVar("Result")
 STATUS, MARK = Path("/proc/self/status"), Path("/proc/self/clear_refs")
 RESET_MARK = "5"  # proc(5): sets the high-water mark back to what is resident now
 
 
-def with_peak(call: Callable[[], Result]) -> tuple[Result, int | None]:
-    """Return what a call gives and the bytes by which resident memory grew at its peak; None where Linux does not say.
+def peak_bytes(call: Callable[[], object]) -> int | None:
+    """Return by how many bytes resident memory grew at the peak of a call; None where Linux does not say.
 
-    Memory that libraries kept from earlier calls is not counted: it is a lower bound in a warm process.
+    What the allocator kept from earlier calls is given back first, so that it counts; the call is slower for it, and
+    no time should be taken.
     """
-    before = _reset()
-    result = call()
-    return result, None if before is None else max(0, _resident("VmHWM") - before)
-
-
-def _reset() -> int | None:
+    _give_back()
     try:
         MARK.write_text(RESET_MARK)
     except OSError:  # another system, or not allowed: the column stays empty
         return None
-    return _resident("VmRSS")
+    before = _resident("VmRSS")
+    call()
+    return max(0, _resident("VmHWM") - before)
+
+
+def _give_back() -> None:
+    """Return free memory to the system, where the C library can (glibc)."""
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
+    if trim is not None:
+        trim(0)
 
 
 def _resident(field: str) -> int:
