@@ -217,3 +217,15 @@ def test_the_document_has_the_numbers_of_the_results() -> None:
     text = bench_document.DOCUMENT.read_text()
     assert len(bench_document.PLACE.findall(text)) >= 2
     assert text == bench_document.current(text), "python -m rarefy.tools.bench_document writes them anew"
+
+
+def test_a_joined_result_has_a_page_without_pictures(run: tuple[int, str, Path], tmp_path: Path) -> None:
+    parts = [str(run[2] / "codecs" / f"{name}.json") for name in ("jpeg", "image")]
+    table = Path(__file__).resolve().parents[1] / "results/published/kodak.csv"
+    arguments = ["--report", str(tmp_path), "--published", f"{table}@vtm-444"]
+    assert main(["bench", "join", *parts, *arguments]) == 0
+    document = headless(tmp_path / "report.html", "", "--dump-dom")
+    assert re.search(r'<section id="player" hidden', document)
+    assert "vtm-444 (published)" in (tmp_path / "psnr_db.svg").read_text()
+    original = json.loads((run[2] / "results.json").read_text())
+    assert json.loads((tmp_path / "results.json").read_text())["bd_rates"] == original["bd_rates"]

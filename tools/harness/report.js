@@ -18,11 +18,14 @@ function fillTable(table, head, lines) {
   }
 }
 
+function signed(number, digits) {
+  const sign = number > 0 ? "+" : number < 0 ? "−" : "";
+  return sign + Math.abs(number).toFixed(digits);
+}
+
 function percent(fraction) {
   if (fraction === null || fraction === undefined) return element("td", "–");
-  const sign = fraction > 0 ? "+" : fraction < 0 ? "−" : "";
-  const style = fraction > 0 ? "worse" : "better";
-  return element("td", `${sign}${Math.abs(100 * fraction).toFixed(1)} %`, style);
+  return element("td", `${signed(100 * fraction, 1)} %`, fraction > 0 ? "worse" : "better");
 }
 
 function fillSelect(select, pairs) {
@@ -35,7 +38,7 @@ function showHead() {
   const machine = data.machine;
   find("circumstances").textContent =
     `${data.date}, rarefy ${data.versions.rarefy}, commit ${data.commit}, ` +
-    `${machine.cpu} (${machine.cores} cores), ${machine.threads} thread(s), ${machine.system}`;
+    `${machine.cpu} (${machine.cores} cores), ${machine.threads} thread${machine.threads === 1 ? "" : "s"}, ${machine.system}`;
   find("means").textContent = `Means are ${data.means || "of each metric over pictures, not of the error behind it"}.`;
   const notes = Object.entries(data.left_out || {}).map(([name, reason]) => `${name} is left out: ${reason}`);
   notes.push(...(data.unusable_files || []).map((name) => `${name} is no usable picture`), ...(data.failures || []));
@@ -62,18 +65,17 @@ function showRates() {
 }
 
 function showEqual() {
-  const lines = [];
-  for (const [codec, rows] of Object.entries(data.equal)) {
-    for (const row of rows) {
-      const label = `${codec}, ${row.bits_per_pixel.toFixed(3)} bpp, ${row.fidelity.toFixed(2)}`;
-      for (const name of Object.keys(row.rates)) {
-        const gain = row.fidelities[name];
-        lines.push([label, name, percent(row.rates[name]), gain === null ? "–" : gain.toFixed(2)]);
-      }
-    }
-  }
-  const metric = Object.values(data.metrics)[0].label;
-  fillTable(find("equal"), ["at this point of", "codec", `bits at equal ${metric}`, `${metric} at equal size`], lines);
+  const isReached = (name) => Object.values(data.equal).flat().some((row) => typeof row.fidelities[name] === "number");
+  const others = Object.keys(data.curves).filter(isReached), metric = Object.values(data.metrics)[0].label;
+  const lines = Object.entries(data.equal).flatMap(([codec, rows]) => rows.map((row) => [
+    `${codec}, ${row.bits_per_pixel.toFixed(3)} bpp, ${row.fidelity.toFixed(2)}`,
+    ...others.map((name) => {
+      const gain = row.fidelities[name], cell = percent(row.rates[name]);
+      if (gain !== null && gain !== undefined) cell.append(`, ${signed(gain, 2)}`);
+      return cell;
+    }),
+  ]));
+  fillTable(find("equal"), [`bits at equal ${metric}, ${metric} at equal size`, ...others], lines);
 }
 
 function bars(target, names, lines, unit) {
@@ -109,7 +111,8 @@ function showBytes() {
       if (total) lines.push({ label: `${codec} @${point.setting}`, parts: point.size_parts, total, words: share.join(", ") });
     }
   }
-  bars(find("bytes"), [...new Set(lines.flatMap((line) => Object.keys(line.parts)))], lines, "bytes");
+  find("bytes-head").hidden = !lines.length;
+  if (lines.length) bars(find("bytes"), [...new Set(lines.flatMap((line) => Object.keys(line.parts)))], lines, "bytes");
 }
 
 function showTimes() {
