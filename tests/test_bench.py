@@ -31,8 +31,8 @@ SIGNATURES = {
 @pytest.mark.parametrize("name", ANCHORS)
 def test_anchors_write_their_format_and_span_a_range(name: str, photograph: NDArray[np.uint8]) -> None:
     anchor = ANCHORS[name]
-    if not anchor.is_available:
-        pytest.skip(f"needs {anchor.package}")
+    if anchor.lack:
+        pytest.skip(anchor.lack)
     files = [anchor.encode(photograph, setting, 1) for setting in anchor.settings]
     assert all(file.startswith(SIGNATURES[name]) for file in files)
     fidelities = [psnr(photograph, anchor.decode(file)) for file in files]

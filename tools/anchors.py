@@ -44,9 +44,11 @@ class Anchor:
         return self.read(data)
 
     @property
-    def is_available(self) -> bool:
-        """Whether the library behind it is on this machine."""
-        return find_spec(self.module) is not None and self.version() is not None
+    def lack(self) -> str:
+        """Why it cannot be used on this machine; nothing where it can."""
+        if find_spec(self.module) is None:
+            return f"{self.package} is not installed"
+        return "" if self.version() else f"{self.package} was built without it"
 
 
 def _by_pillow(format: str, options: Callable[[int, int], Mapping[str, object]]) -> Callable[[Pixels, int, int], bytes]:
@@ -153,5 +155,5 @@ ANCHORS = {
 
 def library_versions() -> dict[str, str]:
     """Return the versions of the libraries behind the anchors that are installed."""
-    versions = {name: anchor.version() for name, anchor in ANCHORS.items() if anchor.is_available}
+    versions = {name: anchor.version() for name, anchor in ANCHORS.items() if not anchor.lack}
     return {name: version for name, version in versions.items() if version}

@@ -136,10 +136,10 @@ def available_anchors(wanted: Iterable[Setting]) -> tuple[list[Setting], dict[st
                 chosen.append((name, present))
             else:
                 left_out[name] = reason
-        elif ANCHORS[name].is_available:
-            chosen.append((name, settings))
+        elif reason := ANCHORS[name].lack:
+            left_out[name] = reason
         else:
-            left_out[name] = f"{ANCHORS[name].package} is not installed"
+            chosen.append((name, settings))
     return chosen, left_out
 
 
