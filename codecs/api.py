@@ -17,11 +17,11 @@ from rarefy.codecs.decoding import Decoder, decode_alike, join, synthesise_alike
 from rarefy.codecs.grid import Box
 from rarefy.codecs.limits import Limits
 from rarefy.codecs.media import Image, as_image
-from rarefy.codecs.parallel import threads_of_torch
+from rarefy.codecs.parallel import threads_of_torch, whole_number
 from rarefy.codecs.registry import find, find_for_file
 from rarefy.codecs.salvage import DamagedFile, read_damaged
 from rarefy.codecs.targets import Target, encode_to
-from rarefy.codecs.weights import load_codec
+from rarefy.codecs.weights import load_codec, require_device
 from rarefy.errors import FormatError, MediaError, OptionError
 
 Source = Any  # a path, bytes, a file, a PIL image, an array, a tensor or an Image
@@ -81,6 +81,7 @@ def encode(
     Raises MediaError for what is no picture, OptionError for options out of range and targets that no quality reaches.
     """
     find(codec)
+    require_device(device)
     target = _target(quality, target_size, target_bpp, target_psnr)
     with threads_of_torch(threads):
         coder = load_codec(codec, device)
@@ -160,6 +161,7 @@ def decode(
     Raises FormatError and its kinds for damaged files, LimitError, UnsupportedError, and WeightsError where the weights
     it was made with are not here.
     """
+    require_device(device)
     with threads_of_torch(threads):
         if not isinstance(data, list):
             return _decode_one(_bytes(data), limits, allow_damaged, device, precision)
@@ -185,8 +187,10 @@ def decode_tensors(
 ) -> list[torch.Tensor]:
     """Turn `.rfy` files (bytes or paths) into tensors float32 [3 or 1, H, W] in 0..1 that stay on the device.
 
-    They are not rounded to 8 bits; alpha is left out. Options and errors are those of `decode`.
+    They are not rounded to 8 bits, but for large pictures, of several units; alpha is left out. Options and errors are
+    those of `decode`.
     """
+    require_device(device)
     tensors: list[torch.Tensor] = []
     with threads_of_torch(threads):
         for files in _alike((container.read(_bytes(one), limits) for one in data), _kind, device):
@@ -230,9 +234,10 @@ def _losses(decoder: Decoder, damaged: DamagedFile) -> tuple[str, ...]:
     """What is lost and why, in sentences."""
     if not decoder.lost:
         return ()
-    later = [f"unit {n}: {reason}" for n, reason in sorted(decoder.lost.items()) if n in damaged.units]
+    later = [reason for n, reason in sorted(decoder.lost.items()) if n in damaged.units]
     count = len(decoder.grid)
-    return (f"{len(decoder.lost)} of {count} units are lost and shown gray", *damaged.reasons.values(), *later)
+    first = f"{len(decoder.lost)} of {count} units are lost and shown gray, beside them the picture is less exact"
+    return (first, *damaged.reasons.values(), *later)
 
 
 def load(codec: str = "image", device: str = "cpu") -> Codec:
@@ -243,22 +248,25 @@ def load(codec: str = "image", device: str = "cpu") -> Codec:
     return deepcopy(load_codec(codec, device))
 
 
-def verify(data: Data, *, limits: Limits | None = None) -> None:
+def verify(data: Data, *, limits: Limits | None = None, threads: int | None = None) -> None:
     """Prove every checksum, those of the decoded symbols too, without running the synthesis; raises what is wrong."""
     file = container.read(_bytes(data), limits)
-    Decoder(_codec_of(file.header, "cpu"), file.header, dict(enumerate(file.units)), limits).prove()
+    with threads_of_torch(threads):
+        Decoder(_codec_of(file.header, "cpu"), file.header, dict(enumerate(file.units)), limits).prove()
 
 
 class Reader:
     """An open `.rfy` file: `info` at once, pixels or latents on demand. Use it in a `with` statement or close it."""
 
-    def __init__(self, data: Data, limits: Limits | None = None, device: str = "cpu") -> None:
-        self._data, self._limits, self._device = _bytes(data), limits, device
+    def __init__(
+        self, data: Data, limits: Limits | None = None, device: str = "cpu", threads: int | None = None
+    ) -> None:
+        self._data, self._limits, self._device, self._threads = _bytes(data), limits, device, threads
         self.info: Info = container.read_info(self._data, limits)
 
     def pixels(self) -> Image:
         """Decode the picture."""
-        return decode(self._data, limits=self._limits, device=self._device)
+        return decode(self._bytes(), limits=self._limits, device=self._device, threads=self._threads)
 
     def region(self, x: int, y: int, width: int, height: int) -> Image:
         """Decode a part, in pixels from the upper left corner: equal to the same crop of `pixels()`.
@@ -267,6 +275,7 @@ class Reader:
 
         Raises OptionError for a part that is not inside the picture.
         """
+        x, y, width, height = (whole_number(value, "region") for value in (x, y, width, height))
         return self._part((slice(y, y + height), slice(x, x + width)), 1)
 
     def preview(self, reduction: int) -> Image:
@@ -278,15 +287,22 @@ class Reader:
 
     def _part(self, region: Box | None, reduction: int) -> Image:
         coder = _codec_of(self.info.header, self._device)
-        units = container.Units(self._data, self._limits)
-        return join(*Decoder(coder, self.info.header, units, self._limits).picture(region, reduction), units.metadata)
+        units = container.Units(self._bytes(), self._limits)
+        with threads_of_torch(self._threads):
+            parts = Decoder(coder, self.info.header, units, self._limits).picture(region, reduction)
+        return join(*parts, units.metadata)
 
     def latents(self) -> torch.Tensor:
         """The latents that a network trains on, float32 [latents, h, w]: entropy decoding alone."""
-        file = container.read(self._data, self._limits)
-        with torch.inference_mode():
+        file = container.read(self._bytes(), self._limits)
+        with torch.inference_mode(), threads_of_torch(self._threads):
             latents = _codec_of(file.header, self._device).latents(file, self._limits)[0]
         return latents.clone()  # outside inference mode, so that autograd takes it
+
+    def _bytes(self) -> bytes:
+        if not self._data:
+            raise OptionError("the file was closed: open it again")
+        return self._data
 
     def close(self) -> None:
         """Let go of the bytes."""
@@ -299,9 +315,9 @@ class Reader:
         self.close()
 
 
-def open(data: Data, *, limits: Limits | None = None, device: str = "cpu") -> Reader:
+def open(data: Data, *, limits: Limits | None = None, device: str = "cpu", threads: int | None = None) -> Reader:
     """Open a `.rfy` file (a path or bytes); see `Reader`."""
-    return Reader(data, limits, device)
+    return Reader(data, limits, device, threads)
 
 
 def _codec_of(header: Header, device: str) -> Codec:

@@ -155,9 +155,7 @@ class Units(Mapping[int, Unit]):
 
 def _open(data: bytes | bytearray | memoryview, limits: Limits | None) -> tuple[memoryview, Head]:
     view = memoryview(data).cast("B")
-    if not isinstance(limits, Limits | None):
-        raise OptionError(f"limits are of the type Limits, not {type(limits).__name__}")
-    return view, read_head(view, limits or Limits())
+    return view, read_head(view, Limits() if limits is None else limits)
 
 
 def _unit(data: Source, head: Head, unit: UnitSpan) -> Unit:

@@ -26,7 +26,8 @@ from rarefy.errors import FormatError, OptionError, WeightsError
 if TYPE_CHECKING:
     from rarefy.codecs.base import Codec
 
-WINDOW = 256  # pixels that the synthesis gives at once in pictures of several units
+WINDOW = 256  # pixels that the synthesis gives at once in large pictures
+WHOLE_PIXELS = 1 << 20  # pictures up to this are one unit, and one window
 REDUCTIONS = (1, 2, 4, 8)
 LOST = 128  # gray level of what could not be decoded
 
@@ -72,7 +73,7 @@ class Decoder:
         with side_by_side() if len(self.grid) > 1 else nullcontext() as pool:
             for windows, latents in self._bands(region, pool):
                 if not pixels.size:  # not before a row of units has borne out the size that the header claims
-                    pixels = np.empty((*extents(target), self.header.channels), np.uint8)
+                    pixels = np.full((*extents(target), self.header.channels), LOST, np.uint8)
 
                 def show(window: Box, latents: Mapping[int, Tensor] = latents, pixels: Pixels = pixels) -> None:
                     if self.grid.touched(window)[0] in self.lost:
@@ -83,6 +84,8 @@ class Decoder:
                     pixels[relative(place, target)] = inside
 
                 list(_each(pool, show, windows))
+        if not pixels.size:  # all that the region touches was lost before
+            pixels = np.full((*extents(target), self.header.channels), LOST, np.uint8)
         plane = self._alpha(region, reduction)
         self._gray(pixels, target, reduction)
         return pixels, plane
@@ -128,12 +131,18 @@ class Decoder:
         margin = self.codec.halo * self.codec.stride
         known: dict[int, Tensor] = {}
         columns = self.grid.counts[1]
-        touched = self.grid.touched(region)
-        for row in sorted({number // columns for number in touched}):
+        rows: dict[int, list[int]] = {}
+        for number in self.grid.touched(region):
+            if number not in self.lost:
+                rows.setdefault(number // columns, []).append(number)
+        for numbers in rows.values():
+            new = [
+                number for number in numbers if number not in known
+            ]  # before windows: their bytes bear out the sizes
+            known |= zip(new, _each(pool, self._unit, new), strict=True)
             windows = [
                 window
-                for number in touched
-                if number // columns == row
+                for number in numbers
                 for window in self._windows(self.grid.box(number))
                 if all(span.start < span.stop for span in common(window, region))
             ]
@@ -144,7 +153,9 @@ class Decoder:
             yield windows, known
 
     def _windows(self, unit: Box) -> list[Box]:
-        inner = Grid(extents(unit), WINDOW if len(self.grid) > 1 else 0)
+        height, width = extents(unit)
+        is_whole = len(self.grid) == 1 and height * width <= WHOLE_PIXELS
+        inner = Grid((height, width), 0 if is_whole else WINDOW - WINDOW % self.codec.stride)
         return [
             tuple(slice(a.start + b.start, a.start + b.stop) for a, b in zip(unit, inner.box(number), strict=True))
             for number in range(len(inner))
@@ -164,7 +175,7 @@ class Decoder:
 
     def _joined(self, window: Box, latents: Mapping[int, Tensor]) -> Tensor:
         """A window of the latents, from the units that it touches."""
-        if len(self.grid) == 1:
+        if latents.keys() == {0} and latents[0].shape[2:] == extents(window):
             return latents[0]
         joined = latents[min(latents)].new_empty(1, self.codec.bottleneck.channels, *extents(window))
         for number, part in latents.items():
@@ -187,8 +198,8 @@ class Decoder:
             return to_pixels(require_finite(x_hat[0, :, rows, columns]), self.header.channels)
 
     def _gray(self, pixels: Pixels, target: Box, reduction: int) -> None:
-        """Paint over what is lost."""
-        for number in self.lost:
+        """Paint over what turned out to be lost on the way; what was missing before is gray already."""
+        for number in self.lost.keys() & self.units.keys():
             place = common(divided(self.grid.box(number), reduction), target)
             if all(span.start < span.stop for span in place):
                 pixels[relative(place, target)] = LOST

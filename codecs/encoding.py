@@ -10,6 +10,7 @@ from torch import Tensor
 
 from rarefy.codecs import alpha, container
 from rarefy.codecs.container import ALPHA, File, Header
+from rarefy.codecs.decoding import WHOLE_PIXELS
 from rarefy.codecs.grid import Box, Grid, divided, extents, grown, relative
 from rarefy.codecs.limits import Limits
 from rarefy.codecs.media import Image
@@ -21,12 +22,11 @@ if TYPE_CHECKING:
     from rarefy.codecs.base import Codec
 
 TILE = 768  # rate and the time of a region in balance; docs/ARCHITECTURE.md has the measurement
-WHOLE_PIXELS = 1 << 20  # pictures up to this are one unit
 
 
-def tile_for(height: int, width: int) -> int:
-    """The side of a picture's units, 0 where one unit covers it."""
-    return TILE if height * width > WHOLE_PIXELS else 0
+def tile_for(height: int, width: int, stride: int) -> int:
+    """The side of a picture's units, a multiple of the codec's stride; 0 where one unit covers it."""
+    return TILE - TILE % stride if height * width > WHOLE_PIXELS else 0
 
 
 class Encoder:
@@ -48,7 +48,8 @@ class Encoder:
         require_float32(codec)
         self.codec, self.images, self.precision = codec, images, precision
         self.shape = (images[0].height, images[0].width)
-        self.tile = tile_for(*self.shape) if tile is None else tile
+        self.tile = tile_for(*self.shape, codec.stride) if tile is None else tile
+        Limits().check_picture(*reversed(self.shape))  # what no decoder would take by default is no file
         self.grid = Grid(self.shape, self.tile)
         self._colours = [
             image.pixels if image.alpha is None else fill_invisible(image.pixels, image.alpha) for image in images
@@ -77,7 +78,7 @@ class Encoder:
             tile=self.tile,
         )
         metadata = {k: v for k in ("icc", "exif", "xmp") if (v := getattr(image, k)) is not None}
-        for name, content in metadata.items():  # what no decoder would take by default is no file
+        for name, content in metadata.items():
             Limits().check_metadata(len(content), name)
         return container.write(File(header, units, metadata))
 

@@ -99,7 +99,7 @@ def read_info(source: Readable, limits: Limits | None = None) -> Info:
     Raises RarefyError for what is no whole rarefy file, OSError if a path cannot be opened.
     """
     with _opened(source) as data:
-        head = read_head(data, limits or Limits())
+        head = read_head(data, Limits() if limits is None else limits)
         return Info(
             head.header,
             size_bytes=len(data),

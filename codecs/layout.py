@@ -11,7 +11,7 @@ from rarefy.codecs.fields import VARINT_LIMIT, Cursor, Source, varint
 from rarefy.codecs.header import METADATA_FLAG, SECTIONS_FLAG, Header, read_header
 from rarefy.codecs.limits import Limits
 from rarefy.codecs.sections import LATENTS, METADATA, UNIT, Span, find_sections
-from rarefy.errors import ChecksumError, FormatError, TruncatedError
+from rarefy.errors import ChecksumError, FormatError, OptionError, TruncatedError
 
 CHECKSUM_BYTES = 4
 
@@ -57,6 +57,8 @@ def index_bytes(head_checksum: int, sizes: list[int]) -> bytes:
 
 def read_head(data: Source, limits: Limits) -> Head:
     """Read all that stands before the units; check it against the limits, and its checksum if it has its own."""
+    if not isinstance(limits, Limits):
+        raise OptionError(f"limits are of the type Limits, not {type(limits).__name__}")
     cursor = Cursor(data)
     header, flags = read_header(cursor)
     limits.check_picture(header.width, header.height)

@@ -18,7 +18,7 @@ class Limits:
 
     pixels: int | None = 1 << 28
     side: int | None = 65_535
-    symbols: int | None = 1 << 26
+    symbols: int | None = 1 << 23
     metadata_bytes: int | None = 1 << 24
 
     @classmethod

@@ -10,6 +10,7 @@ import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 
@@ -25,10 +26,19 @@ def _note_fork() -> None:
     """OpenMP's threads do not live on in a forked process, which would wait for them forever: one thread is enough."""
     global _is_forked, _lock, _users
     _is_forked, _lock, _users = True, threading.Lock(), 0
+    torch.set_num_threads(1)
 
 
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_note_fork)
+
+
+def whole_number(value: Any, name: str) -> int:
+    """Take an integer of any kind as Python's; raises OptionError for what is none."""
+    try:
+        return operator.index(value)
+    except TypeError as error:
+        raise OptionError(f"{name} {value!r}: it is a whole number") from error
 
 
 @contextmanager
@@ -38,10 +48,7 @@ def threads_of_torch(count: int | None) -> Iterator[None]:
     Raises OptionError for what is no number above 0.
     """
     if count is not None:
-        try:
-            count = min(operator.index(count), os.cpu_count() or 1)
-        except TypeError as error:
-            raise OptionError(f"threads {count!r}: it is a whole number from 1") from error
+        count = min(whole_number(count, "threads"), os.cpu_count() or 1)
         if count < 1:
             raise OptionError(f"threads {count}: it is a whole number from 1")
     if _is_forked:
@@ -62,7 +69,6 @@ def side_by_side() -> Iterator[ThreadPoolExecutor]:
         ThreadPoolExecutor(torch.get_num_threads(), "rarefy", torch.set_num_threads, (1,)) as pool,
     ):
         yield pool
-        pool.shutdown(cancel_futures=True)
 
 
 @contextmanager

@@ -71,7 +71,7 @@ def _write_file(path: Path, data: memoryview) -> None:
         path.write_bytes(data)
         return
     path = Path(os.path.realpath(path))  # a link stays a link
-    unfinished = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
+    unfinished = path.with_name(f".{secrets.token_hex(8)}.tmp")
     try:
         unfinished.write_bytes(data)
         unfinished.replace(path)

@@ -50,7 +50,7 @@ def read_damaged(data: bytes | bytearray | memoryview, limits: Limits | None = N
     `limits`. In a file of one unit nothing proves the header by itself: if its unit is lost, the header may be altered.
     """
     view = memoryview(data).cast("B")
-    head = read_head(view, limits or Limits())
+    head = read_head(view, Limits() if limits is None else limits)
     units: dict[int, Unit] = {}
     reasons: dict[int, str] = {}
     for span in _whole_units(view, head):

@@ -18,6 +18,7 @@ from rarefy.codecs.media import Image
 from rarefy.errors import OptionError
 
 HIGHEST = 25600
+LARGEST = 1e18  # beyond any file
 FILLED = 0.99  # of the wanted size is full enough
 PSNR_MARGIN = 0.05  # dB above the wanted PSNR are near enough
 
@@ -38,23 +39,26 @@ class Target:
         values = [v for v in (self.size, self.bits_per_pixel, self.psnr) if v is not None]
         if len(values) != 1:
             raise OptionError("one target at a time: a size, bits per pixel, or a PSNR")
-        if not (values[0] > 0 and math.isfinite(values[0])):
-            raise OptionError(f"a target is a positive number, not {values[0]}")
+        if isinstance(values[0], str | bytes) or not 0 < values[0] < LARGEST:
+            raise OptionError(f"a target is a positive number, not {values[0]!r}")
 
     def size_for(self, image: Image) -> int | None:
         """The largest allowed number of bytes, if the target is one of size."""
         if self.bits_per_pixel is not None:
-            return int(self.bits_per_pixel * image.width * image.height / 8)
+            return math.floor(self.bits_per_pixel * image.width * image.height / 8)
         return self.size
 
 
 def encode_to(codec: Codec, image: Image, target: Target, precision: str = "auto") -> bytes:
     """The file that comes nearest to a target on its right side.
 
-    Sizes are filled to 99 % or more, unless quality 100 needs less. Raises OptionError where no quality gets there.
+    Sizes are filled to 99 % or more, unless quality 100 needs less or the file is so small that one step of the quality
+    is more than that. Raises OptionError where no quality gets there.
     """
     encoder = Encoder(codec, [image], precision, keep=True)
     size = target.size_for(image)
+    if size is not None and size < 1:
+        raise OptionError("a target of less than a byte")
     if size is not None:
         return _largest_within(encoder, size)
     assert target.psnr is not None
@@ -84,11 +88,15 @@ def _smallest_above(encoder: Encoder, image: Image, psnr: float, precision: str)
         quality = HIGHEST - mirrored
         files[quality] = encoder.files(quality)[0]
         found[quality] = _psnr(encoder.codec, files[quality], image, precision)
-        return psnr - found[quality]
+        return max(psnr - found[quality], -psnr)
 
     quality = HIGHEST - _search(lack, -PSNR_MARGIN)
-    if found[quality] < psnr:
-        raise OptionError(f"no quality reaches {psnr:g} dB: quality 100 has {found[quality]:.2f}")
+    if found[quality] < psnr:  # on drawn pictures fidelity does not rise with quality everywhere
+        for mirrored in range(HIGHEST // 8, HIGHEST, HIGHEST // 8):
+            lack(mirrored)
+        quality = min((q for q in found if found[q] >= psnr), default=-1)
+    if quality < 0:
+        raise OptionError(f"no quality reaches {psnr:g} dB: the best of those tried has {max(found.values()):.2f}")
     return files[quality]
 
 
@@ -126,7 +134,7 @@ def _psnr(codec: Codec, data: bytes, image: Image, precision: str) -> float:
     file = read(data, Limits.none())
     decoded, _ = Decoder(codec, file.header, dict(enumerate(file.units)), Limits.none(), precision).picture()
     error = np.subtract(image.pixels, decoded, dtype=np.float32)
-    if image.alpha is not None and image.alpha.any():
+    if image.alpha is not None:
         error = error[image.alpha > 0]
-    mean = float(np.square(error, out=error).mean(dtype=np.float64))
+    mean = float(np.square(error, out=error).mean(dtype=np.float64)) if error.size else 0.0
     return 10 * math.log10(255**2 / mean) if mean else math.inf

@@ -30,6 +30,16 @@ _loaded: dict[tuple[Path, str], Codec] = {}
 _lock = threading.Lock()
 
 
+def _note_fork() -> None:
+    """A lock that another thread held while this process was forked would never open."""
+    global _lock
+    _lock = threading.Lock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_note_fork)
+
+
 def digest(tensors: Mapping[str, Tensor], facts: Mapping[str, str]) -> bytes:
     """SHA-256 over codec and config, and names, types, shapes and values of all tensors, in order of their names."""
     config = json.dumps(json.loads(facts["config"]), sort_keys=True)
@@ -118,7 +128,7 @@ def load_codec(name: str, device: str = "cpu", needed: bytes = b"") -> Codec:
 
     Raises WeightsError where there are none; a file that cannot be read is an error only where no other one will do.
     """
-    _require_device(device)
+    require_device(device)
     paths = candidates(name)
     if not paths:
         raise WeightsError(f'no weights for codec "{name}": name their folder in RAREFY_WEIGHTS')
@@ -139,7 +149,8 @@ def load_codec(name: str, device: str = "cpu", needed: bytes = b"") -> Codec:
     )
 
 
-def _require_device(device: str) -> None:
+def require_device(device: str) -> None:
+    """Raise OptionError for a device of a kind that is not supported."""
     try:
         kind = torch.device(device).type
     except (RuntimeError, TypeError) as error:
@@ -153,7 +164,9 @@ def _load(path: Path, device: str) -> Codec:
         if (path, device) not in _loaded:
             try:
                 with torch.inference_mode(False):  # tensors that every later caller can use, and that count writes
-                    _loaded[path, device] = read_weights(path).to(device)
+                    codec = read_weights(path)
+                    codec.is_shared = True
+                    _loaded[path, device] = codec.to(device)
             except (RuntimeError, AssertionError) as error:  # torch's word that there is no such device
-                raise WeightsError(f"device {device!r} cannot be used: {error}") from error
+                raise OptionError(f"device {device!r} cannot be used: {error}") from error
         return _loaded[path, device]

@@ -4,6 +4,7 @@ The settings belong to the process, so threads that code at once share one chang
 undoes it.
 """
 
+import os
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -27,6 +28,16 @@ class _Setting(NamedTuple):
 _lock = threading.Lock()
 _users = 0
 _changed: list[tuple[_Setting, Any]] = []
+
+
+def _note_fork() -> None:
+    """A lock that another thread held while this process was forked would never open."""
+    global _lock, _users
+    _lock, _users = threading.Lock(), 0
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_note_fork)
 
 
 @contextmanager

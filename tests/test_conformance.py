@@ -8,7 +8,7 @@ import os
 import pickle
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import replace
@@ -400,8 +400,18 @@ def test_weights_that_were_changed_name_no_file(codec: Codec, photograph: Pixels
     for use in (lambda: codec.encode(picture, 50), lambda: codec.decode(data)):
         with pytest.raises(WeightsError, match="changed since"):
             use()
-    rounded = rarefy.load(codec.name)
-    assert not rounded.half().float().weights_hash
+    changes: list[Callable[[Codec], object]] = [
+        lambda c: c.half().float(),
+        lambda c: next(c.parameters()).data.add_(1e-3),
+        lambda c: next(c.parameters()).detach().numpy().__imul__(1.5),
+        lambda c: setattr(c.bottleneck, "lambdas", (1e-4, 0.2)),
+        lambda c: c.load_state_dict({k: v + 1 if v.is_floating_point() else v for k, v in c.state_dict().items()}),
+    ]
+    for change in changes:
+        other = rarefy.load(codec.name)
+        assert other.weights_hash == name
+        change(other)
+        assert not other.weights_hash
 
 
 def test_the_name_of_weights_covers_the_config(name: str, tmp_path: Path) -> None:
@@ -446,7 +456,10 @@ def test_forked_processes_may_ask_for_threads(name: str) -> None:
         "child = os.fork()\n"
         "if child == 0:\n"
         f"    same = rarefy.encode(picture, codec={name!r}, threads=2) == data\n"
-        "    os._exit(0 if same and rarefy.decode(data).width == 64 else 1)\n"
+        "    with rarefy.open(data) as file:\n"
+        "        parts = file.region(0, 0, 9, 9).width, file.preview(8).width, file.latents().ndim\n"
+        f"    same = same and rarefy.load({name!r}).encode(rarefy.Image(picture), 50) == data\n"
+        "    os._exit(0 if same and parts == (9, 8, 3) and rarefy.decode(data).width == 64 else 1)\n"
         "os._exit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))\n"
     )
     environment = {key: value for key, value in os.environ.items() if key != "OMP_NUM_THREADS"}

@@ -195,8 +195,9 @@ CLAIMS = [
     (65_536, 1, LimitError),
     (16_384, 16_384, LimitError),
     (16_383, 16_385, LimitError),
-    (8_192, 4_096, FormatError),
-    (65_535, 768, FormatError),
+    (8_192, 4_096, LimitError),
+    (2_048, 2_048, FormatError),
+    (65_535, 96, FormatError),
     (65_535, 1, FormatError),
     (1, 65_535, FormatError),
 ]

@@ -310,6 +310,9 @@ class TestNumcodecs:
         assert np.array_equal(out.reshape(pixels.shape), codec.decode(data))
         with pytest.raises(ValueError, match="out has"):
             codec.decode(data, out=np.zeros(pixels.size + 1, np.uint8))
+        fortran = np.zeros(pixels.shape, np.uint8, order="F")
+        codec.decode(data, out=fortran)
+        assert np.array_equal(fortran, codec.decode(data))
 
     def test_what_is_no_picture_is_refused(self, pixels: Pixels) -> None:
         for wrong, message in (

@@ -1,6 +1,8 @@
 """Pictures of several units, regions, previews, alpha, rate control and damage, for every registered codec."""
 
+import time
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -10,8 +12,8 @@ from numpy.typing import NDArray
 import rarefy
 from rarefy.codecs import alpha, api, container
 from rarefy.codecs.base import Codec
-from rarefy.codecs.decoding import WINDOW
-from rarefy.codecs.encoding import TILE, WHOLE_PIXELS, Encoder, tile_for
+from rarefy.codecs.decoding import WHOLE_PIXELS, WINDOW
+from rarefy.codecs.encoding import TILE, Encoder, tile_for
 from rarefy.codecs.grid import Grid, common, divided, grown, multiplied, relative
 from rarefy.codecs.media import Image
 from rarefy.codecs.registry import codecs
@@ -72,8 +74,8 @@ def test_boxes() -> None:
 
 
 def test_only_large_pictures_are_cut() -> None:
-    assert tile_for(1024, 1024) == 0 and tile_for(1, WHOLE_PIXELS) == 0
-    assert tile_for(1024, 1025) == TILE and TILE % WINDOW == 0
+    assert tile_for(1024, 1024, 16) == 0 and tile_for(1, WHOLE_PIXELS, 16) == 0
+    assert tile_for(1024, 1025, 16) == TILE and tile_for(2000, 2000, 20) == 760 and TILE % WINDOW == 0
 
 
 def test_several_units_show_the_picture_without_seams(codec: Codec, picture: Image) -> None:
@@ -225,6 +227,22 @@ def test_sizes_are_filled_and_not_exceeded(codec: Codec, picture: Image) -> None
             rarefy.encode(opaque, codec.name, **wrong)
 
 
+@pytest.mark.parametrize(
+    "target",
+    [{"target_bpp": 1}, {"target_bpp": 1e308}, {"target_size": 10**400}, {"target_size": "50k"}, {"target_psnr": -3}],
+)
+def test_impossible_targets_are_option_errors(codec: Codec, target: dict[str, Any]) -> None:
+    with pytest.raises(OptionError):
+        rarefy.encode(np.zeros((1, 1, 3), np.uint8), codec.name, **target)
+
+
+def test_targets_at_the_ends(codec: Codec) -> None:
+    gray = np.full((1, 1), 77, np.uint8)
+    assert psnr(rarefy.decode(rarefy.encode(gray, codec.name, target_psnr=30)).pixels[:, :, 0], gray) >= 30
+    invisible = Image(np.zeros((20, 30, 3), np.uint8), alpha=np.zeros((20, 30), np.uint8))
+    assert rarefy.decode(rarefy.encode(invisible, codec.name, target_psnr=60)).width == 30
+
+
 def test_psnr_is_reached(codec: Codec, picture: Image) -> None:
     opaque = Image(picture.pixels)
     data = rarefy.encode(opaque, codec.name, target_psnr=33.0)
@@ -250,6 +268,27 @@ def test_damaged_files_show_what_is_whole(codec: Codec, picture: Image) -> None:
         rarefy.decode(codec.encode(picture, 50)[:-9], allow_damaged=True)
     untouched = rarefy.decode(data, allow_damaged=True)
     assert not untouched.notes and np.array_equal(untouched.pixels, whole.pixels)
+
+
+def test_missing_units_cost_little(codec: Codec, photograph: Pixels) -> None:
+    """The header of a file of thousands of units and one of them."""
+    small = Image(np.ascontiguousarray(photograph[:16, :16]))
+    whole = container.read(Encoder(codec, [small], tile=16).files(0)[0])
+    header = replace(whole.header, width=16 * 256, height=16 * 32, tile=16)
+    file = container.write(container.File(header, [whole.units[0]] * header.unit_count))
+    data = file[: 2 * len(file) // 8192 + 40]
+    begin = time.process_time()
+    shown = rarefy.decode(data, allow_damaged=True)
+    assert time.process_time() - begin < 3 and "units are lost" in shown.notes[0]
+
+
+def test_large_pictures_of_one_unit_are_shown_in_windows(codec: Codec, photograph: Pixels) -> None:
+    picture = Image(np.ascontiguousarray(np.tile(photograph, (11, 8, 1))[:1030, :1040]))
+    data = Encoder(codec, [picture], tile=0).files(0)[0]
+    whole = rarefy.decode(data)
+    assert psnr(whole.pixels, picture.pixels) > 20
+    with rarefy.open(data) as file:
+        assert np.array_equal(file.region(500, 600, 40, 30).pixels, whole.pixels[600:630, 500:540])
 
 
 def test_symbols_of_another_unit_are_damage(codec: Codec, picture: Image) -> None:

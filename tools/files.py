@@ -1,6 +1,8 @@
 """Bytes in and out: outputs appear whole or not at all, with the permissions that `cp` would give them."""
 
+import errno
 import os
+import secrets
 import stat
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -88,9 +90,12 @@ def whole_file(target: Path, mode: int = USUAL_MODE) -> Iterator[BinaryIO]:
         with target.open("wb") as device:
             yield device
         return
-    target = target.resolve()  # a symbolic link stays one; the file that it names is replaced
+    try:
+        target = target.resolve()  # a symbolic link stays one; the file that it names is replaced
+    except RuntimeError as error:  # Python's word for links in a circle, before 3.13
+        raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), str(target)) from error
     target.parent.mkdir(parents=True, exist_ok=True)
-    temporary = target.with_name(f".{target.name[:200]}.{os.getpid()}.part")
+    temporary = target.with_name(f".{secrets.token_hex(8)}.part")
     handle = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0), mode)
     try:
         with os.fdopen(handle, "wb") as file:

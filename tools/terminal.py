@@ -100,18 +100,25 @@ def describe(error: BaseException, name: str = "") -> str:
         name = str(error.filename or name)
     elif isinstance(error, RarefyError):
         sentence = " ".join(str(error).split()).removesuffix(".")
-    elif isinstance(error, MemoryError):
+    elif is_out_of_memory(error):
         sentence = "there is not enough memory"
     else:
         sentence = f"internal error ({type(error).__name__}: {' '.join(str(error).split())})"
     return sentence if not name or sentence.startswith(name) else f"{name}: {sentence}"
 
 
+def is_out_of_memory(error: BaseException) -> bool:
+    """Tell a lack of memory, which torch reports as RuntimeErrors of its allocators."""
+    return isinstance(error, MemoryError) or (
+        isinstance(error, RuntimeError) and ("not enough memory" in str(error) or "out of memory" in str(error))
+    )
+
+
 def hint_for(error: BaseException) -> str:
     """Return what a person may do about an error, or nothing."""
     if isinstance(error, Refusal):
         return error.hint
-    if isinstance(error, RarefyError | OSError | MemoryError):
+    if isinstance(error, RarefyError | OSError) or is_out_of_memory(error):
         return ""
     return "this is a defect of rarefy: run the command again with -v and report what it prints"
 

@@ -15,7 +15,6 @@ from rarefy.codecs.picture_kinds import SUFFIXES
 from rarefy.tools.commands.batch import Batch, Stages
 from rarefy.tools.commands.existing import check_picture, without_done
 from rarefy.tools.commands.inputs import find, plan
-from rarefy.tools.commands.machine import use_threads
 from rarefy.tools.commands.output import Report
 from rarefy.tools.commands.warned import notes_of, warnings_collected
 from rarefy.tools.files import Job, check_target, is_stream, read_bytes, write_bytes
@@ -135,8 +134,7 @@ def _whole(files: Sequence[Stored], options: Namespace) -> list["Image"]:
 def _part(data: bytes, options: Namespace) -> "Image":
     from rarefy.codecs import api  # torch: not before it is needed
 
-    use_threads(options.threads)
-    with api.open(data, device=options.device) as file:
+    with api.open(data, device=options.device, threads=options.threads) as file:
         return file.preview(options.preview) if options.region is None else file.region(*options.region)
 
 

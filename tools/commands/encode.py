@@ -114,7 +114,7 @@ def compare(images: list["Image"], datas: list[bytes], options: Namespace) -> No
         if again.pixels.shape != image.pixels.shape:
             raise RarefyError(f"a picture of {image.pixels.shape} decodes to {again.pixels.shape}, nothing is written")
         distance, spread = _squares(image, again)
-        if distance > 1.1 * spread + 4:  # a flat picture has no spread, but the rounding of a level or two
+        if distance > spread + 4:  # a flat picture has no spread, but the rounding of a level or two
             raise RarefyError(
                 "what was encoded decodes to another picture, farther off than one flat colour: these weights cannot "
                 "code this pattern, nothing is written"

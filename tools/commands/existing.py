@@ -6,9 +6,10 @@ An output that is empty or was cut is made again; one that is something else is 
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from rarefy.codecs.container import read_info
+from rarefy.codecs.container import SIGNATURE, read
+from rarefy.codecs.limits import Limits
 from rarefy.codecs.picture_kinds import format_of
-from rarefy.errors import RarefyError, TruncatedError
+from rarefy.errors import FormatError, RarefyError, TruncatedError, UnsupportedError
 from rarefy.tools.files import Job
 from rarefy.tools.terminal import STANDARD_STREAM, Refusal
 
@@ -54,8 +55,16 @@ def is_done(job: Job, check: Callable[[Path], None]) -> bool:
 
 
 def check_rarefy_file(path: Path) -> None:
-    """Raise TruncatedError for a .rfy file that was cut, another FormatError for what is none."""
-    read_info(path)
+    """Raise TruncatedError for a .rfy file that is not whole, another RarefyError for what is none."""
+    data = path.read_bytes()
+    try:
+        read(data, Limits.none())
+    except UnsupportedError:
+        raise
+    except FormatError as error:
+        if data.startswith(SIGNATURE):
+            raise TruncatedError(str(error)) from error
+        raise
 
 
 def check_picture(path: Path) -> None:

@@ -30,6 +30,8 @@ def find(inputs: Sequence[str], suffixes: frozenset[str], is_recursive: bool) ->
     """
     found: list[Found] = []
     for name in inputs:
+        if not name:
+            raise Refusal("an input has no name", "an empty variable of the shell, perhaps", USAGE)
         if name == STANDARD_STREAM:
             found.append(Found(name, Path("stdin"), False))
         elif Path(name).is_dir():
@@ -87,6 +89,8 @@ def plan(found: Sequence[Found], output: str | None, suffix: str, is_in_place: b
     Raises:
         Refusal: two inputs would write one output, or an output is one of the inputs.
     """
+    if output == "":
+        raise Refusal("the output has no name", "an empty variable of the shell, perhaps", USAGE)
     if is_in_place and output is None:
         jobs = [Job(item.source, item.source) for item in found]
         _refuse_collisions(jobs, inputs=set())

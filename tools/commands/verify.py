@@ -4,7 +4,6 @@ from argparse import Namespace
 from time import perf_counter
 
 from rarefy.tools.commands.inputs import find
-from rarefy.tools.commands.machine import use_threads
 from rarefy.tools.commands.output import failure_of, print_json
 from rarefy.tools.files import Job, each, read_bytes
 from rarefy.tools.terminal import Terminal, readable_size
@@ -31,10 +30,9 @@ def run(options: Namespace, terminal: Terminal) -> int:
 def _verify(job: Job, options: Namespace, terminal: Terminal) -> None:
     from rarefy.codecs import api  # torch: not before the names are known to be good
 
-    use_threads(options.threads)
     begin = perf_counter()
     data = read_bytes(job.source)
-    api.verify(data)
+    api.verify(data, threads=options.threads)
     milliseconds = 1000 * (perf_counter() - begin)
     terminal.say(f"{job.source}  {readable_size(len(data))} whole, every symbol checked {milliseconds:.0f} ms")
     if options.json:

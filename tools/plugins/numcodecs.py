@@ -56,4 +56,9 @@ class Image(Codec):  # type: ignore[misc]  # numcodecs has no types
         target: NDArray[Any] = ensure_ndarray(out)
         if target.nbytes != pixels.nbytes:
             raise ValueError(f"out has {target.nbytes} bytes, the pictures {pixels.nbytes}")
+        if target.shape == pixels.shape and target.dtype == pixels.dtype:
+            target[...] = pixels  # whatever order it lies in
+            return out
+        if not target.flags.c_contiguous:
+            raise ValueError("an out of another shape must lie in C order")
         return ndarray_copy(pixels, out)
