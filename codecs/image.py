@@ -30,7 +30,7 @@ class ImageCodec(Codec):
 
     name = "image"
     stride = STRIDE
-    halo = 2  # the rest of the receptive field, four latents more, moves pixels by less than 0.1 level
+    halo = 2  # the rest of the receptive field, four latents more, moves pixels by less than 0.1 of a level
     Config = ImageConfig
     config: ImageConfig
     bottleneck: Hyperprior

@@ -1,6 +1,6 @@
 """Draw two pictures that are no photographs, text and a flat drawing: `python examples/draw_pictures.py FOLDER`.
 
-`rarefy bench images FOLDER` then says what the image codec does outside what it was trained for.
+`rarefy bench images FOLDER/text` and `FOLDER/drawing` then say what the image codec does outside what it was trained for.
 """
 
 import sys
@@ -37,10 +37,10 @@ def flat_drawing() -> Image.Image:
 
 
 def main(folder: Path) -> None:
-    """Write text.png and drawing.png."""
-    folder.mkdir(parents=True, exist_ok=True)
-    text_page().save(folder / "text.png")
-    flat_drawing().save(folder / "drawing.png")
+    """Write text/text.png and drawing/drawing.png."""
+    for name, picture in (("text", text_page()), ("drawing", flat_drawing())):
+        (folder / name).mkdir(parents=True, exist_ok=True)
+        picture.save(folder / name / f"{name}.png")
 
 
 if __name__ == "__main__":
