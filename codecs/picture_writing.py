@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from PIL import Image as pil
 
 _NAMES = {"icc_profile": "icc", "exif": "exif", "xmp": "xmp"}  # Pillow's -> ours
+_JPEG_ROOM = {"exif": 65_533, "xmp": 65_504}  # in the one segment that each has
 _SAID = {"icc": "colour profile", "exif": "EXIF", "xmp": "XMP"}
 
 
@@ -61,6 +62,10 @@ def _format_of(target: str | os.PathLike[str] | BinaryIO) -> str:
 
 def _warn_of_losses(picture: "pil.Image", writer: Writer, format: str) -> None:
     lost = [_SAID[ours] for key, ours in _NAMES.items() if key in picture.info and ours not in writer.holds]
+    for key, room in _JPEG_ROOM.items() if format == "JPEG" else ():
+        if len(picture.info.get(key, b"")) > room:
+            del picture.info[key]
+            lost.append(f"{_SAID[_NAMES[key]]} of more than {room} bytes")
     if lost:
         warnings.warn(f"left out, as {format} does not take it: {', '.join(lost)}", RarefyWarning, stacklevel=4)
 

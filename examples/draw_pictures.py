@@ -1,6 +1,6 @@
 """Draw two pictures that are no photographs, text and a flat drawing: `python examples/draw_pictures.py FOLDER`.
 
-`rarefy bench images FOLDER/text` and `FOLDER/drawing` then say what the image codec does outside what it was trained for.
+`rarefy bench images FOLDER/text` and `FOLDER/drawing` then say what the image codec does far from photographs.
 """
 
 import sys

@@ -459,3 +459,12 @@ def test_pipes_and_files_in_the_middle_are_read() -> None:
     middle.seek(6)
     for file in (Pipe(png), middle):
         assert np.array_equal(as_image(file).pixels, noise(6, 9))
+
+
+def test_metadata_too_large_for_jpeg_is_left_out_and_said(tmp_path: Path) -> None:
+    image = Image(np.zeros((4, 5, 3), np.uint8), xmp=b"<x:xmpmeta/>" + b" " * 65_504)
+    with pytest.warns(RarefyWarning, match="XMP of more than 65504 bytes"):
+        image.save(tmp_path / "a.jpg")
+    assert as_image(tmp_path / "a.jpg").xmp is None
+    image.save(tmp_path / "a.png")
+    assert as_image(tmp_path / "a.png").xmp == image.xmp
