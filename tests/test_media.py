@@ -407,8 +407,6 @@ def test_save_refuses_other_formats(tmp_path: Path) -> None:
         image.save(tmp_path / "a.gif")
     with pytest.raises(MediaError, match="GIF"):
         image.save(tmp_path / "a.png", format="GIF")
-    with pytest.raises(MediaError, match="JPEG"):
-        Image(noise(6, 9), exif=exif_with(1) + bytes(70_000)).save(tmp_path / "a.jpg")
     assert os.listdir(tmp_path) == []
 
 

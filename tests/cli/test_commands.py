@@ -30,8 +30,9 @@ Run = Callable[..., tuple[int, str, str]]
 
 
 def process(*arguments: str | Path, **options: object) -> "subprocess.Popen[bytes]":
-    """Start the command line as a program."""
+    """Start the command line as a program, with signals as a terminal has them: background jobs ignore interrupts."""
     command = [sys.executable, "-m", "rarefy", *map(str, arguments)]
+    options.setdefault("preexec_fn", lambda: signal.signal(signal.SIGINT, signal.SIG_DFL))
     return subprocess.Popen(command, stderr=subprocess.PIPE, cwd="/", **options)  # type: ignore[call-overload,no-any-return]
 
 
