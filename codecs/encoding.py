@@ -110,7 +110,7 @@ class Encoder:
         height, width = extents(window)
         stack = np.stack([pixels[window] for pixels in self._colours])
         pixels = torch.from_numpy(stack).to(self.codec.device())
-        x = (pixels.to(torch.float32) / 255).permute(0, 3, 1, 2).expand(-1, 3, -1, -1)
+        x = pixels.to(torch.float32).div_(255).permute(0, 3, 1, 2).expand(-1, 3, -1, -1)
         x = F.pad(x, (0, -width % self.codec.stride, 0, -height % self.codec.stride), mode="replicate")
         return x.contiguous(memory_format=torch.channels_last)
 

@@ -10,6 +10,7 @@ import os
 import threading
 from collections.abc import Mapping
 from dataclasses import asdict
+from functools import cache
 from pathlib import Path
 
 import torch
@@ -111,10 +112,11 @@ def candidates(name: str) -> list[Path]:
         raise WeightsError(f"RAREFY_WEIGHTS names {missing[0]}, which is no folder")
     folders.append(find(name).weights or Path(__file__).parent.parent / "weights")
     paths = [path for folder in folders for path in sorted(folder.glob(f"{name}*.safetensors"))]
-    return [path for path in paths if _codec_of(path) in (name, None)]
+    return [path for path in paths if _codec_of(path, path.stat().st_mtime_ns) in (name, None)]
 
 
-def _codec_of(path: Path) -> str | None:
+@cache
+def _codec_of(path: Path, _changed: int) -> str | None:
     """The codec that a weights file is for: one name may begin like another. None where reading it will tell more."""
     try:
         with safe_open(path, "pt") as file:

@@ -469,3 +469,11 @@ def test_forked_processes_may_ask_for_threads(name: str) -> None:
 def test_metadata_that_no_decoder_takes_is_not_written(name: str, photograph: Pixels) -> None:
     with pytest.raises(LimitError, match="icc"):
         rarefy.encode(Image(photograph, icc=bytes((1 << 24) + 1)), codec=name)
+
+
+def test_the_inverse_of_sinh() -> None:
+    from rarefy.entropy.coding import inverse_sinh
+
+    x = torch.cat([torch.randn(1000) * scale for scale in (1e-6, 1e-3, 1.0, 1e3, 1e6)] + [torch.zeros(1)])
+    assert float((inverse_sinh(x).double() - torch.asinh(x.double())).abs().max()) < 2e-6
+    assert torch.equal(inverse_sinh(-x), -inverse_sinh(x))
