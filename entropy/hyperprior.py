@@ -106,6 +106,8 @@ class Hyperprior(nn.Module):
     ) -> None:
         super().__init__()
         self.h_a, self.scales, self.means = h_a, scales, means
+        if not 0 < lambdas[0] < lambdas[1] < math.inf:
+            raise WeightsError(f"lambda runs from a small to a larger positive number, not over {lambdas}")
         self.lambdas = lambdas
         self.register_buffer("sigma", torch.ones(latents))
         self.register_buffer("phases", torch.tensor(PHASES), persistent=False)
