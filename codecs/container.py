@@ -115,7 +115,7 @@ def read(data: bytes | bytearray | memoryview, limits: Limits | None = None) -> 
     spans = list(find_units(view, head))
     check_end(view, head, spans)
     metadata = {span.name: bytes(view[span.start : span.stop]) for span in head.metadata}
-    return File(head.header, tuple(_unit(view, head, span) for span in spans), metadata)
+    return File(head.header, tuple(unit_of(view, head, span) for span in spans), metadata)
 
 
 def read_units(data: bytes | bytearray | memoryview, limits: Limits | None = None) -> Iterator[Unit]:
@@ -125,7 +125,7 @@ def read_units(data: bytes | bytearray | memoryview, limits: Limits | None = Non
     """
     view, head = _open(data, limits)
     for span in find_units(view, head):
-        yield _unit(view, head, span)
+        yield unit_of(view, head, span)
 
 
 class Units(Mapping[int, Unit]):
@@ -144,7 +144,7 @@ class Units(Mapping[int, Unit]):
         if not 0 <= number < len(self._spans):
             raise KeyError(number)
         prove_unit(self._data, self._head, self._spans[number])
-        return _unit(self._data, self._head, self._spans[number])
+        return unit_of(self._data, self._head, self._spans[number])
 
     def __iter__(self) -> Iterator[int]:
         return iter(range(len(self._spans)))
@@ -158,6 +158,7 @@ def _open(data: bytes | bytearray | memoryview, limits: Limits | None) -> tuple[
     return view, read_head(view, Limits() if limits is None else limits)
 
 
-def _unit(data: Source, head: Head, unit: UnitSpan) -> Unit:
+def unit_of(data: Source, head: Head, unit: UnitSpan) -> Unit:
+    """Take the sections of a unit that was found and proved."""
     sections = {span.name: bytes(data[span.start : span.stop]) for span in unit_sections(data, head, unit)}
     return Unit(sections, int.from_bytes(data[unit.payload : unit.payload + CHECKSUM_BYTES], "little"))

@@ -6,7 +6,7 @@ neighbouring latents, always the same windows, so that a region equals the crop 
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
@@ -70,7 +70,7 @@ class Decoder:
         region = self._checked(region, reduction)
         target = divided(region, reduction)
         pixels = np.empty((0, 0, 0), np.uint8)
-        with side_by_side() if len(self.grid) > 1 else nullcontext() as pool:
+        with self._pool() as pool:
             for windows, latents in self._bands(region, pool):
                 if not pixels.size:  # not before a row of units has borne out the size that the header claims
                     pixels = np.full((*extents(target), self.header.channels), LOST, np.uint8)
@@ -97,15 +97,18 @@ class Decoder:
     def latents(self) -> Tensor:
         """All latents: float32 [1, C, h, w]."""
         whole = divided(tuple(slice(0, extent) for extent in self.grid.shape), self.codec.stride)
-        with side_by_side() if len(self.grid) > 1 else nullcontext() as pool:
+        with self._pool() as pool:
             numbers = range(len(self.grid))
             return self._joined(whole, dict(zip(numbers, _each(pool, self._unit, numbers), strict=True)))
 
     def prove(self) -> None:
         """Decode every unit's symbols and alpha, without the synthesis; raises what is wrong."""
-        with side_by_side() if len(self.grid) > 1 else nullcontext() as pool:
+        with self._pool() as pool:
             for _ in _each(pool, self._prove_unit, range(len(self.grid))):
                 pass
+
+    def _pool(self) -> AbstractContextManager[ThreadPoolExecutor | None]:
+        return side_by_side() if len(self.grid) > 1 else nullcontext()
 
     def _prove_unit(self, number: int) -> None:
         self._unit(number)
@@ -136,9 +139,8 @@ class Decoder:
             if number not in self.lost:
                 rows.setdefault(number // columns, []).append(number)
         for numbers in rows.values():
-            new = [
-                number for number in numbers if number not in known
-            ]  # before windows: their bytes bear out the sizes
+            # Before their windows are counted, the bytes of the units must bear out the sizes.
+            new = [number for number in numbers if number not in known]
             known |= zip(new, _each(pool, self._unit, new), strict=True)
             windows = [
                 window

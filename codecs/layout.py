@@ -90,11 +90,16 @@ def find_units(data: Source, head: Head) -> Iterator[UnitSpan]:
         yield span
 
 
-def prove_unit(data: Source, head: Head, span: UnitSpan) -> None:
-    """Raise ChecksumError if the bytes of a unit are not those that were written."""
+def is_unit_whole(data: Source, head: Head, span: UnitSpan) -> bool:
+    """Tell whether the bytes of a unit are those that were written."""
     size = bytes(data[span.start : span.payload - CHECKSUM_BYTES])
     checksum = int.from_bytes(data[span.payload - CHECKSUM_BYTES : span.payload], "little")
-    if unit_checksum(head.checksum, span.number, size, data[span.payload : span.stop]) != checksum:
+    return unit_checksum(head.checksum, span.number, size, data[span.payload : span.stop]) == checksum
+
+
+def prove_unit(data: Source, head: Head, span: UnitSpan) -> None:
+    """Raise ChecksumError if the bytes of a unit are not those that were written."""
+    if not is_unit_whole(data, head, span):
         raise ChecksumError(f"{_covered(head, span.number)} is damaged (checksum): the file is incomplete or altered")
 
 

@@ -9,10 +9,10 @@ Only a fitting checksum makes bytes a unit: it covers header, place and content 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
-from rarefy.codecs.container import Unit
+from rarefy.codecs.container import Unit, unit_of
 from rarefy.codecs.fields import Cursor
 from rarefy.codecs.header import Header
-from rarefy.codecs.layout import CHECKSUM_BYTES, Head, UnitSpan, index_bytes, read_head, unit_checksum, unit_sections
+from rarefy.codecs.layout import CHECKSUM_BYTES, Head, UnitSpan, index_bytes, is_unit_whole, read_head
 from rarefy.codecs.limits import Limits
 from rarefy.errors import FormatError, RarefyError
 
@@ -55,17 +55,12 @@ def read_damaged(data: bytes | bytearray | memoryview, limits: Limits | None = N
     reasons: dict[int, str] = {}
     for span in _whole_units(view, head):
         try:
-            units[span.number] = _unit(view, head, span)
+            units[span.number] = unit_of(view, head, span)
         except RarefyError as error:  # a feature of the future, or an encoder's mistake, under a checksum that fits
             reasons[span.number] = str(error)
     reasons |= _losses(view, head, sorted({*units, *reasons}))
     metadata = {span.name: bytes(view[span.start : span.stop]) for span in head.metadata}
     return DamagedFile(head.header, units, dict(sorted(reasons.items())), metadata)
-
-
-def _unit(view: memoryview, head: Head, unit: UnitSpan) -> Unit:
-    sections = {span.name: bytes(view[span.start : span.stop]) for span in unit_sections(view, head, unit)}
-    return Unit(sections, int.from_bytes(view[unit.payload : unit.payload + CHECKSUM_BYTES], "little"))
 
 
 def _losses(view: memoryview, head: Head, found: list[int]) -> dict[int, str]:
@@ -131,7 +126,7 @@ def _counted_back(view: memoryview, head: Head, stop: int, sizes: list[int]) -> 
 
 def _if_whole(view: memoryview, head: Head, number: int, position: int, size: int) -> Iterator[UnitSpan]:
     span = _span_at(view, number, position)
-    if span is not None and span.stop - span.payload == size and _is_whole(view, head, span):
+    if span is not None and span.stop - span.payload == size and is_unit_whole(view, head, span):
         yield span
 
 
@@ -177,7 +172,7 @@ class _Search:
             span = _span_at(self.view, number, position)
             if span is None:
                 break
-            if _is_whole(self.view, self.head, span):
+            if is_unit_whole(self.view, self.head, span):
                 return span
             self.budget -= span.stop - span.payload
         self.budget -= _CANDIDATE_BYTES
@@ -195,9 +190,3 @@ def _span_at(view: memoryview, number: int, start: int) -> UnitSpan | None:
     if size < CHECKSUM_BYTES or payload + size > len(view):
         return None
     return UnitSpan(number, start, payload, payload + size)
-
-
-def _is_whole(view: memoryview, head: Head, span: UnitSpan) -> bool:
-    size = bytes(view[span.start : span.payload - CHECKSUM_BYTES])
-    stored = int.from_bytes(view[span.payload - CHECKSUM_BYTES : span.payload], "little")
-    return unit_checksum(head.checksum, span.number, size, view[span.payload : span.stop]) == stored

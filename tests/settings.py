@@ -90,3 +90,16 @@ SETTINGS: dict[str, Callable[[], AbstractContextManager[Any]]] = {
     "numpy-errors": lambda: np.errstate(all="raise"),
     "warnings-are-errors": lambda: warnings.catch_warnings(action="error"),
 }
+
+
+@contextmanager
+def using(kernel: str) -> Iterator[None]:
+    """Have the network run on torch ("python") or on an instruction set."""
+    before = os.environ.get("RAREFY_KERNEL")
+    os.environ["RAREFY_KERNEL"] = kernel
+    try:
+        yield
+    finally:
+        del os.environ["RAREFY_KERNEL"]
+        if before is not None:
+            os.environ["RAREFY_KERNEL"] = before

@@ -1,8 +1,6 @@
 """The integer scale network against the same network in int64 NumPy, written from its description alone."""
 
-import os
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -11,7 +9,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
-from settings import SETTINGS
+from settings import SETTINGS, using
 from torch import nn
 
 import rarefy
@@ -32,19 +30,6 @@ ALL = slice(None)
 
 # torch, and the best compiled kernel; test_kernels.py has the others.
 each_path = pytest.mark.parametrize("kernel", ["python", *kernels.instruction_sets()[:1]])
-
-
-@contextmanager
-def using(kernel: str) -> Iterator[None]:
-    """Have the network run on torch ("python") or on an instruction set."""
-    before = os.environ.get("RAREFY_KERNEL")
-    os.environ["RAREFY_KERNEL"] = kernel
-    try:
-        yield
-    finally:
-        del os.environ["RAREFY_KERNEL"]
-        if before is not None:
-            os.environ["RAREFY_KERNEL"] = before
 
 
 def buffer(value: Any) -> Integers:

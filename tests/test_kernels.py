@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 import torch
 from numpy.typing import NDArray
+from settings import using
 from torch import Tensor
 
 from rarefy import kernels
@@ -31,18 +32,6 @@ THREADS = (1, 2, 3, 4)
 
 pytestmark = pytest.mark.skipif(not SETS, reason="the compiled layers were not built")
 every_set = pytest.mark.parametrize("name", SETS)
-
-
-@contextmanager
-def using(kernel: str) -> Iterator[None]:
-    before = os.environ.get("RAREFY_KERNEL")
-    os.environ["RAREFY_KERNEL"] = kernel
-    try:
-        yield
-    finally:
-        del os.environ["RAREFY_KERNEL"]
-        if before is not None:
-            os.environ["RAREFY_KERNEL"] = before
 
 
 @dataclass
