@@ -100,7 +100,7 @@ class Encoder:
         with self.codec.transforms(self.precision):
             y = self.codec.analysis(self._pixels(window), self.codec.unit(quality, box))
         rows, columns = relative(divided(box, stride), divided(window, stride))
-        y = y[:, :, rows, columns].contiguous()
+        y = y[:, :, rows, columns].contiguous(memory_format=torch.channels_last)
         if self._kept is not None:
             self._kept[number] = y
         return y
@@ -111,7 +111,8 @@ class Encoder:
         stack = np.stack([pixels[window] for pixels in self._colours])
         pixels = torch.from_numpy(stack).to(self.codec.device())
         x = pixels.to(torch.float32).div_(255).permute(0, 3, 1, 2).expand(-1, 3, -1, -1)
-        x = F.pad(x, (0, -width % self.codec.stride, 0, -height % self.codec.stride), mode="replicate")
+        missing = (0, -width % self.codec.stride, 0, -height % self.codec.stride)
+        x = F.pad(x, missing, mode="replicate") if any(missing) else x
         return x.contiguous(memory_format=torch.channels_last)
 
     def _alpha_sections(self, number: int) -> list[bytes | None]:

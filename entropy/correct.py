@@ -31,7 +31,7 @@ class Errors:
         walk = Walk(bottleneck, coded.z, (y.shape[2], y.shape[3]), quality)
         position = torch.tensor([quality / 25600])
         start = bottleneck.start_index(position)
-        symbols = coded.symbols.permute(0, 3, 1, 2)
+        symbols = coded.symbols.permute(0, 3, 1, 2).float()
         known = torch.zeros_like(symbols)
         for step, mask in enumerate(step_masks(bottleneck.phases, *y.shape[1:])):
             wanted = bottleneck.scales.step(step, walk.float_features, known) + start

@@ -26,7 +26,7 @@ SCALE_STEP = math.log(SCALE_HIGH / SCALE_LOW) / (SCALE_COUNT - 1)
 GAIN_LAMBDA = 4e-4
 
 STEPS = 4
-# Phase (2 * row parity + column parity) that each step codes in channels c with c % 4 == q (quadtree order of DCVC-DC).
+# Phase (2 * row parity + column parity) that a step codes in each quarter of the channels (quadtree order of DCVC-DC).
 PHASES = ((0, 1, 2, 3), (3, 2, 1, 0), (2, 3, 0, 1), (1, 0, 3, 2))
 MIXTURE = 3
 QUALITY_LEVELS = 64  # at which the integer network and the tables of the hyper-latents know the quality
@@ -71,11 +71,24 @@ def along_quality(table: Tensor, position: Tensor) -> Tensor:
     return table[index] * (1 - t) + table[index + 1] * t
 
 
+def quarter_of(channels: int) -> int:
+    """Channels of a quarter; the last one has fewer where 4 does not divide them."""
+    return -(-channels // len(PHASES))
+
+
+def dealt(channels: int) -> Tensor:
+    """An order of channels that deals them out to the quarters in turn: where the strongest come first, each gets some.
+
+    int64 [channels]; x[dealt(len(x))] is in that order.
+    """
+    return torch.cat([torch.arange(first, channels, len(PHASES)) for first in range(len(PHASES))])
+
+
 def step_masks(phases: Tensor, channels: int, height: int, width: int) -> Tensor:
     """Which latents each step codes: bool [STEPS, channels, height, width]; phases: `PHASES` on the device."""
     device = phases.device
     phase = 2 * (torch.arange(height, device=device) % 2)[:, None] + torch.arange(width, device=device) % 2
-    wanted = phases.repeat(1, (channels + 3) // 4)[:, :channels]
+    wanted = phases.repeat_interleave(quarter_of(channels), 1)[:, :channels]
     return wanted[:, :, None, None] == phase
 
 

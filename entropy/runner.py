@@ -3,7 +3,7 @@
 Activations stay bytes all the way. docs/KERNELS.md tells how the kernels work and why the integers are the same.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, cast
 
 import numpy as np
@@ -66,6 +66,24 @@ class Runner:
         out = np.empty((*x.shape[:-1], layer.outputs), np.int8)
         self._dense([(layer, x, None, None, out)])
         return torch.from_numpy(out.view(np.uint8))
+
+    @staticmethod
+    def choose(target: Tensor, means: Tensor, indices: Tensor) -> Tensor:
+        """The symbols of a quarter, int16 [B, h, w, c], as the torch path of `rarefy.entropy.coding.Walk` has them."""
+        from rarefy.kernels import _latents
+
+        symbols = np.empty(means.shape, np.int16)
+        target = target if target.stride(-1) == 1 else target.contiguous()
+        _latents.choose(target.numpy(), means.numpy(), indices.numpy(), symbols)
+        return torch.from_numpy(symbols)
+
+    @staticmethod
+    def take(symbols: Tensor, means: Tensor, spread: Tensor, table: Tensor, places: Sequence[Tensor]) -> None:
+        """Write a quarter to its places among all symbols, magnitudes, latents and what the means see of them."""
+        from rarefy.kernels import _latents
+
+        arrays = [place.numpy() for place in places]
+        _latents.take(symbols.contiguous().numpy(), means.numpy(), spread.numpy(), table.numpy(), *arrays)
 
     def _layer(self, layer: "IntegerLayer", is_unsigned: bool = False) -> "Layer":
         weight, bias, shift = layer.weight.numpy(), layer.bias.numpy(), layer.shift.numpy()

@@ -85,8 +85,10 @@ class Synthesis(nn.Module):
 
 
 @torch.no_grad()
-def start_as_principal_components(g_a: Analysis, g_s: Synthesis, patches: Tensor) -> Tensor:
+def start_as_principal_components(g_a: Analysis, g_s: Synthesis, patches: Tensor, order: Tensor) -> Tensor:
     """Set the 1x1 layers to principal components of `patches`, float [B, 3, H, W] in 0..1; gives latents' deviations.
+
+    order: which component, by falling strength, each latent is, int64 [latents].
 
     Blocks start at zero, so afterwards g_s(g_a(x)) is the best linear reconstruction and the latents are uncorrelated.
     """
@@ -95,7 +97,7 @@ def start_as_principal_components(g_a: Analysis, g_s: Synthesis, patches: Tensor
     channels = max(g_a.last.out_channels, g_a.down.out_channels)
     basis, sigma = _principal(F.pixel_unshuffle(fine, 2), channels)
     latents, coarse = g_a.last.out_channels, g_a.down.out_channels
-    identity = torch.eye(latents, coarse)
+    identity = torch.eye(latents, coarse)[order]
     for layer, matrix in (
         (g_a.first, basis_fine),
         (g_a.down, basis[:coarse]),
@@ -107,7 +109,7 @@ def start_as_principal_components(g_a: Analysis, g_s: Synthesis, patches: Tensor
         layer.weight.copy_(matrix[:, :, None, None])
         assert layer.bias is not None
         layer.bias.zero_()
-    return sigma[:latents].clamp_min(sigma[0] * 1e-3)
+    return sigma[:latents][order].clamp_min(sigma[0] * 1e-3)
 
 
 def _principal(features: Tensor, count: int) -> tuple[Tensor, Tensor]:

@@ -16,7 +16,7 @@ import rarefy
 from rarefy import kernels
 from rarefy.codecs.base import Unit
 from rarefy.codecs.weights import candidates, load_codec
-from rarefy.entropy.coding import level_of
+from rarefy.entropy.coding import blocks, level_of
 from rarefy.entropy.correct import Errors, correct
 from rarefy.entropy.hyperprior import Hyperprior
 from rarefy.entropy.integer import EXACT, IntegerLayer, IntegerScaleNetwork, power_of_half
@@ -130,8 +130,7 @@ def assert_equal(network: IntegerScaleNetwork, seed: int, batch: int, height: in
         known = network.magnitudes_of(torch.from_numpy(symbols[odd]), features)
         hidden = network.hidden(step, features[odd], known)
         whole = reference.indices(step, reference.hidden(step, expected[odd], symbols[odd]), level)
-        for quarter in range(4):
-            channels = slice(quarter, None, 4)
+        for _, _, channels in blocks(step, LATENTS):
             indices = network.indices(step, hidden, channels, level)
             np.testing.assert_array_equal(buffer(indices), whole[..., channels])
         found.append(whole.ravel())

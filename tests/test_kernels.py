@@ -15,6 +15,8 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from numpy.typing import NDArray
 from settings import using
 from torch import Tensor
@@ -22,7 +24,9 @@ from torch import Tensor
 from rarefy import kernels
 from rarefy.codecs.weights import candidates, load_codec
 from rarefy.entropy import coding
-from rarefy.entropy.integer import EXACT, IntegerLayer, IntegerScaleNetwork
+from rarefy.entropy.coding import blocks
+from rarefy.entropy.integer import EXACT, IntegerLayer, IntegerScaleNetwork, magnitude_table
+from rarefy.entropy.runner import Runner
 from rarefy.errors import OptionError
 from rarefy.tools import bench
 
@@ -276,9 +280,8 @@ def walk(network: IntegerScaleNetwork, z: Tensor, symbols: Tensor, level: int) -
     for step in range(4):
         hidden = network.hidden(step, features, known)
         found.append(hidden)
-        for quarter in range(4):
-            at = hidden[:, quarter // 2 :: 2, quarter % 2 :: 2]
-            found.append(network.indices(step, at, slice(quarter, None, 4), level))
+        for rows, columns, channels in blocks(step, symbols.shape[3]):
+            found.append(network.indices(step, hidden[:, rows, columns], channels, level))
     return [x.to(torch.int64) for x in found]
 
 
@@ -440,3 +443,61 @@ def test_torch_computes_where_nothing_was_built() -> None:
     )
     environment = {name: value for name, value in os.environ.items() if name != "RAREFY_KERNEL"}
     subprocess.run([sys.executable, "-c", program], check=True, env=environment)
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    seed=st.integers(0, 10**6),
+    extents=st.tuples(st.integers(1, 2), st.integers(1, 9), st.integers(1, 9), st.integers(1, 70)),
+    size=st.sampled_from([0.1, 3.0, 200.0, 1e5]),
+)
+def test_symbols_and_latents_are_those_of_torch(seed: int, extents: tuple[int, ...], size: float) -> None:
+    """Every quarter of odd and even sizes: the same symbols and magnitudes, floats to a few units in the last place."""
+    source = np.random.default_rng(seed)
+    batch, height, width, channels = extents
+    target = torch.from_numpy(source.normal(0, size, (batch, height, width, channels)).astype(np.float32))
+    target.view(-1)[:2] = torch.tensor([0.5, -2.5])[: target.numel()]
+    spread = torch.from_numpy(np.exp(source.normal(0, 2, channels)).astype(np.float32))
+    table = magnitude_table()
+    arrays = [torch.zeros(target.shape, dtype=kind) for kind in (torch.int16, torch.int8, torch.float32, torch.float32)]
+    expected = [array.clone() for array in arrays]
+    for rows, columns, part in blocks(int(source.integers(4)), channels):
+        at = (slice(None), rows, columns, part)
+        mu = torch.from_numpy(source.normal(0, 1, tuple(target[at].shape)).astype(np.float32)).mul_(spread[part])
+        mu[source.random(tuple(mu.shape)) < 0.2] = 0.0  # halves are rounded to even integers
+        index = torch.from_numpy(source.integers(0, 3, tuple(mu.shape)).astype(np.uint8))
+        symbols = Runner.choose(target[at], mu, index)
+        wanted = ((target[at] - mu).round().clamp(-32768, 32767) * (index > 0)).to(torch.int16)
+        assert torch.equal(symbols, wanted)
+        Runner.take(symbols, mu, spread[part], table, [array[at] for array in arrays])
+        expected[0][at] = wanted
+        expected[1][at] = table[wanted.int().abs().clamp(max=127)]
+        expected[2][at] = wanted + mu
+        expected[3][at] = torch.asinh(((wanted + mu) / spread[part]).double()).float()
+    for found, sought in zip(arrays[:3], expected[:3], strict=True):
+        assert torch.equal(found, sought)
+    torch.testing.assert_close(arrays[3], expected[3], rtol=4e-7, atol=2e-7)
+
+
+def test_what_is_no_number_becomes_a_symbol_all_the_same() -> None:
+    from rarefy.kernels import _latents
+
+    target = np.array([np.nan, np.inf, -np.inf, 1e30, -1e30, 32767.6, -32768.9, 0.5], np.float32).reshape(1, 1, 1, 8)
+    symbols = np.zeros(target.shape, np.int16)
+    _latents.choose(target, np.zeros_like(target), np.ones(target.shape, np.uint8), symbols)
+    assert symbols.ravel().tolist() == [-32768, 32767, -32768, 32767, -32768, 32767, -32768, 0]
+
+
+def test_latents_that_do_not_fit_are_refused() -> None:
+    from rarefy.kernels import _latents
+
+    fits = np.zeros((1, 2, 2, 4), np.float32)
+    symbols, index = np.zeros(fits.shape, np.int16), np.ones(fits.shape, np.uint8)
+    with pytest.raises(ValueError):
+        _latents.choose(np.zeros((1, 2, 2, 5), np.float32), fits, index, symbols)
+    with pytest.raises(ValueError):
+        _latents.choose(fits.transpose(0, 3, 1, 2).copy().transpose(0, 2, 3, 1), fits, index, symbols)
+    whole = [fits.astype(kind) for kind in (np.int16, np.int8, np.float32, np.float32)]
+    for spread, table in ((3, 128), (4, 127)):
+        with pytest.raises(ValueError):
+            _latents.take(symbols, fits, np.ones(spread, np.float32), np.zeros(table, np.int8), *whole)

@@ -90,7 +90,7 @@ def _network(walk: "Walk") -> list["Tensor"]:
     indices = []
     for step in range(len(PHASES)):
         hidden = walk.network.hidden(step, features, known)
-        for rows, columns, channels in blocks(step):
+        for rows, columns, channels in blocks(step, known.shape[3]):
             indices.append(walk.network.indices(step, hidden[:, rows, columns], channels, walk.level))
             at = (slice(None), rows, columns, channels)
             known[at] = walk.network.magnitudes_of(walk.symbols[at], features)

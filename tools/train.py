@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from rarefy.codecs.base import Codec
 from rarefy.codecs.image import ImageCodec
 from rarefy.codecs.registry import build
+from rarefy.entropy.hyperprior import dealt
 from rarefy.errors import OptionError, WeightsError
 from rarefy.models.layers import PartialBlock
 from rarefy.models.transforms import start_as_principal_components
@@ -157,7 +158,8 @@ def build_model(recipe: Recipe, patches: Patches, device: torch.device) -> Codec
     model = cast(ImageCodec, build(recipe.codec, recipe.model))  # or a codec with layers of the same names
     generator = torch.Generator(patches.device).manual_seed(recipe.train.seed)
     sample = patches.draw(256, generator).cpu().float() / 255
-    model.bottleneck.sigma.copy_(start_as_principal_components(model.g_a, model.g_s, sample))
+    order = dealt(len(model.bottleneck.sigma))
+    model.bottleneck.sigma.copy_(start_as_principal_components(model.g_a, model.g_s, sample, order))
     return model.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's types leave it out
 
 

@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from rarefy.codecs.base import Codec, Unit
-from rarefy.entropy.hyperprior import STEPS, Hyperprior
+from rarefy.entropy.hyperprior import STEPS, Hyperprior, dealt
 from rarefy.models.hyper import HyperAnalysis, MeanNetwork, ScaleNetwork
 
 BLOCK = 8
@@ -29,10 +29,10 @@ def cosines(size: int) -> Tensor:
 
 
 def basis() -> Tensor:
-    """The transform as orthonormal rows, float32 [LATENTS, 3, BLOCK, BLOCK]: brightness, then both differences."""
+    """The transform as orthonormal rows, float32 [LATENTS, 3, BLOCK, BLOCK]: in the order of `dealt`."""
     colours = cosines(3)
     planes = [_frequencies(colours[0], BLOCK), _frequencies(colours[1], COLOUR), _frequencies(colours[2], COLOUR)]
-    return torch.cat(planes).float()
+    return torch.cat(planes).float()[dealt(LATENTS)]
 
 
 def _frequencies(colour: Tensor, kept: int) -> Tensor:
