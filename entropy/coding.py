@@ -209,6 +209,18 @@ def decode(bottleneck: Hyperprior, units: list[Coded], shape: tuple[int, int], q
         return walk
 
 
+def hyper_latent_bits(bottleneck: Hyperprior, unit: Coded, shape: tuple[int, int], quality: int) -> float:
+    """How many bits of a unit's stream its hyper-latents take, by their tables: they and the latents share its words.
+
+    shape: h and w of the latents; quality: q256. Raises FormatErrors as `decompress` does.
+    """
+    tables, level = bottleneck.exact_tables(), level_of(quality, len(bottleneck.exact_network().start))
+    grid = (1, -(-shape[0] // HYPER_STRIDE), -(-shape[1] // HYPER_STRIDE))
+    _require_room(bottleneck, unit, grid[1] * grid[2], level)
+    rows = bottleneck.hyper_rows((*grid, bottleneck.prior.shape[2]), level)
+    return tables.ideal_bits(_decode([coder.Decoder(unit.stream, tables)], rows)[0], rows[0])
+
+
 def _require_room(bottleneck: Hyperprior, unit: Coded, positions: int, level: int) -> None:
     """Refuse sizes that so short a stream cannot hold the hyper-latents of, before there is memory for them."""
     tables = bottleneck.exact_tables()

@@ -55,7 +55,8 @@ def test_rows_split_sizes_and_times(run: tuple[int, str, Path]) -> None:
     result = json.loads((run[2] / "results.json").read_text())
     for row in (row for row in result["rows"] if row["codec"] == "image"):
         assert sum(row["size_parts"].values()) == row["size_bytes"]
-        assert {"header", "latents"} <= set(row["size_parts"])
+        assert {"header", "hyper-latents", "latents"} <= set(row["size_parts"])
+        assert 0 < row["size_parts"]["hyper-latents"] < row["size_parts"]["latents"]
         assert set(row["encode_parts_ms"]) == {"analysis", "entropy_networks", "coder"}
         assert set(row["decode_parts_ms"]) == {"synthesis", "entropy_networks", "coder"}
         assert 0 < sum(row["decode_parts_ms"].values()) < row["decode_ms"]

@@ -11,11 +11,11 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from rarefy.codecs.container import read_info
 from rarefy.codecs.media import as_image
 from rarefy.errors import MediaError, WeightsError
 from rarefy.tools import environment
 from rarefy.tools.anchors import ANCHORS, library_versions
+from rarefy.tools.bench_sizes import size_parts
 from rarefy.tools.bench_times import codec_times
 from rarefy.tools.files import write_bytes
 from rarefy.tools.harness.cache import Cache
@@ -77,16 +77,9 @@ def rarefy_candidate(setting: Setting, threads: int, device: str) -> Candidate[P
         is_anchor=False,
         describe=f"rarefy {name}, {device}",
         version=f"{codec.weights_hash.hex()} {source_digest()}",
-        size_parts=size_parts,
+        size_parts=lambda data: size_parts(data, codec),
         times=lambda: codec_times(codec),
     )
-
-
-def size_parts(data: bytes) -> dict[str, int]:
-    """Return the bytes of a file of rarefy by section, the rest (header, lengths, checksums) as `header`."""
-    info = read_info(data)
-    sections = info.sections | info.metadata
-    return {"header": len(data) - sum(sections.values()), **sections}
 
 
 @cache
