@@ -97,6 +97,15 @@ def test_bench_images_tells_of_real_files(
     assert (tmp_path / "out.svg").read_text().count("<path") > 10
 
 
+def test_bench_folder_compares_files_and_times(tmp_path: Path) -> None:
+    pytest.importorskip("skimage.data", reason="needs scikit-image for a photograph")
+    target = tmp_path / "folder.json"
+    assert main(["bench", "folder", "--count", "3", "--calls", "1", "--threads", "1", "--json", str(target)]) == 0
+    result = json.loads(target.read_text())
+    assert result["written"] == 3 and result["is_equal"]
+    assert result["speedup"] == pytest.approx(3 * result["call_s"] / result["folder_s"])
+
+
 def test_bench_speed_times_calls_and_a_process(tmp_path: Path) -> None:
     pytest.importorskip("skimage")
     target = tmp_path / "speed.json"

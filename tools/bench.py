@@ -2,9 +2,9 @@
 
 `bench images` measures codecs and anchors on a folder of pictures, `bench join` makes one result of several and draws
 reports, `bench compare` tells what changed between two; `bench speed` times one picture, `bench large` large ones and
-parts of them; `bench exactness` decodes every encoder's files in every decoder; `bench integer` holds the compiled
-layers of the scale network to torch. Times are wall times of warm calls (the first call of each codec is told apart),
-sizes are lengths of files.
+parts of them, `bench folder` many small ones; `bench exactness` decodes every encoder's files in every decoder;
+`bench integer` holds the compiled layers of the scale network to torch. Times are wall times of warm calls (the first
+call of each codec is told apart), sizes are lengths of files.
 """
 
 from argparse import ArgumentParser, ArgumentTypeError, Namespace
@@ -38,6 +38,8 @@ def main(argv: Sequence[str]) -> int:
         return bench_command.compare(options)
     if options.subject == "large":
         return _large(options, command)
+    if options.subject == "folder":
+        return _folder(options, command)
     if options.subject == "exactness":
         return _exactness(options, command)
     if options.subject == "integer":
@@ -115,11 +117,14 @@ def build_parser() -> ArgumentParser:
     large.add_argument(
         "--sizes", type=size, nargs="+", default=[(4000, 3000), (8000, 6000)], metavar="WxH", help="of whole pictures"
     )
-    for subject in (images, speed, integer, large):
+    folder = subjects.add_parser("folder", help="a folder of small pictures at once, against one call for each")
+    folder.add_argument("--count", type=positive, default=200, metavar="N", help="pictures (default 200)")
+    folder.add_argument("--calls", type=positive, default=10, metavar="N", help="single calls that are timed")
+    for subject in (images, speed, integer, large, folder):
         subject.add_argument("--threads", type=positive, default=2, metavar="N", help="CPU threads (default 2)")
     for subject in (images, speed):
         subject.add_argument("--device", default="cpu", metavar="NAME", help="cpu (default) or cuda")
-    for subject in (images, join, compare, speed, integer, large, exactness):
+    for subject in (images, join, compare, speed, integer, large, folder, exactness):
         subject.add_argument("--json", metavar="FILE", help="write the result as JSON, - for standard output")
     return parser
 
@@ -180,6 +185,14 @@ def _large(options: Namespace, command: list[str]) -> int:
     result = bench_large.measure(options.pictures, options.sizes, options.threads, command)
     write_result(result, bench_large.table(result), options.json)
     return DONE
+
+
+def _folder(options: Namespace, command: list[str]) -> int:
+    from rarefy.tools import bench_folder
+
+    result = bench_folder.measure(options.count, min(options.calls, options.count), options.threads, command)
+    write_result(result, bench_folder.table(result), options.json)
+    return DONE if result["is_equal"] else FAILED
 
 
 def _integer(options: Namespace, command: list[str]) -> int:

@@ -5,7 +5,7 @@ function __rarefy_at
     set -l command rarefy
     set -l words (commandline -opc)
     for word in $words[2..-1]
-        if contains -- "$command $word" 'rarefy encode' 'rarefy decode' 'rarefy transcode' 'rarefy info' 'rarefy verify' 'rarefy codecs' 'rarefy train' 'rarefy weights' 'rarefy weights export' 'rarefy weights verify' 'rarefy bench' 'rarefy bench images' 'rarefy bench join' 'rarefy bench compare' 'rarefy bench speed' 'rarefy bench integer' 'rarefy bench exactness' 'rarefy bench large'
+        if contains -- "$command $word" 'rarefy encode' 'rarefy decode' 'rarefy transcode' 'rarefy info' 'rarefy verify' 'rarefy codecs' 'rarefy train' 'rarefy weights' 'rarefy weights export' 'rarefy weights verify' 'rarefy bench' 'rarefy bench images' 'rarefy bench join' 'rarefy bench compare' 'rarefy bench speed' 'rarefy bench integer' 'rarefy bench exactness' 'rarefy bench large' 'rarefy bench folder'
             set command "$command $word"
         end
     end
@@ -127,6 +127,7 @@ complete -c rarefy -n '__rarefy_at rarefy bench' -a speed -d 'time one picture, 
 complete -c rarefy -n '__rarefy_at rarefy bench' -a integer -d 'the integer scale network on torch and on compiled kernels'
 complete -c rarefy -n '__rarefy_at rarefy bench' -a exactness -d 'every encoder\'s files in every decoder (takes minutes)'
 complete -c rarefy -n '__rarefy_at rarefy bench' -a large -d 'large pictures: time, memory, regions, the price of units'
+complete -c rarefy -n '__rarefy_at rarefy bench' -a folder -d 'a folder of small pictures at once, against one call for each'
 complete -c rarefy -n '__rarefy_at rarefy bench' -s h -l help -d 'show this help message and exit'
 complete -c rarefy -n '__rarefy_at rarefy bench images' -f -a '(__fish_complete_directories)'
 complete -c rarefy -n '__rarefy_at rarefy bench images' -s h -l help -d 'show this help message and exit'
@@ -170,3 +171,8 @@ complete -c rarefy -n '__rarefy_at rarefy bench large' -s h -l help -d 'show thi
 complete -c rarefy -n '__rarefy_at rarefy bench large' -l sizes -x -d 'of whole pictures'
 complete -c rarefy -n '__rarefy_at rarefy bench large' -l threads -x -d 'CPU threads (default 2)'
 complete -c rarefy -n '__rarefy_at rarefy bench large' -l json -r -F -d 'write the result as JSON, - for standard output'
+complete -c rarefy -n '__rarefy_at rarefy bench folder' -s h -l help -d 'show this help message and exit'
+complete -c rarefy -n '__rarefy_at rarefy bench folder' -l count -x -d 'pictures (default 200)'
+complete -c rarefy -n '__rarefy_at rarefy bench folder' -l calls -x -d 'single calls that are timed'
+complete -c rarefy -n '__rarefy_at rarefy bench folder' -l threads -x -d 'CPU threads (default 2)'
+complete -c rarefy -n '__rarefy_at rarefy bench folder' -l json -r -F -d 'write the result as JSON, - for standard output'
