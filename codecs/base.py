@@ -51,7 +51,12 @@ class Output(NamedTuple):
 
 
 class Bottleneck(Protocol):
-    """Latents to bits and back; `Hyperprior` is one."""
+    """Latents to bits and back; `Hyperprior` and `Lattice` are such.
+
+    restored: how the names of those floats begin that a weights file leaves out, since its integers give them back.
+    """
+
+    restored: tuple[str, ...]
 
     @property
     def channels(self) -> int:
@@ -65,6 +70,15 @@ class Bottleneck(Protocol):
 
     def decompress(self, units: list[tuple[dict[str, bytes], int]], shape: tuple[int, int], quality: int) -> Tensor:
         """The reconstructed latents of a batch of equal shape."""
+
+    def exact_tensors(self) -> dict[str, Tensor]:
+        """The integers that choose tables, and the tables, by their names in a weights file."""
+
+    def set_exact(self, tensors: dict[str, Tensor]) -> None:
+        """Take them from a weights file; raises WeightsError for integers whose sums might not be exact."""
+
+    def prove_bounds(self) -> tuple[int, int]:
+        """The largest sum of integers that can occur, and the first that would not be exact."""
 
     def rate_multiplier(self, position: Tensor) -> Tensor:
         """Lambda at a quality position [B] in 0..1: how much training weighs distortion against bits."""
@@ -96,6 +110,9 @@ class Codec(nn.Module):
     def synthesis(self, latents: Tensor, unit: Unit) -> Tensor:
         """Latents to pictures float32 [B, 3, H, W], about 0..1; smaller by `unit.reduction`."""
         raise NotImplementedError
+
+    def start(self, samples: Tensor) -> None:
+        """Set fresh weights to what is better than random ones; samples: float [B, 3, H, W] in 0..1."""
 
     def forward(self, x: Tensor, quality: Tensor | float) -> Output:
         """Differentiable round trip, to train; x: [B, 3, H, W], sides multiples of 64; quality: 0..100, one or [B]."""

@@ -5,9 +5,9 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from rarefy.codecs.base import Codec, Unit
-from rarefy.entropy.hyperprior import STEPS, Hyperprior
+from rarefy.entropy.hyperprior import STEPS, Hyperprior, dealt
 from rarefy.models.hyper import HyperAnalysis, MeanNetwork, ScaleNetwork
-from rarefy.models.transforms import STRIDE, Analysis, Synthesis
+from rarefy.models.transforms import STRIDE, Analysis, Synthesis, start_as_principal_components
 
 
 @dataclass(frozen=True)
@@ -51,6 +51,11 @@ class ImageCodec(Codec):
             hyper=c.hyper,
             lambdas=(c.lambda_low, c.lambda_high),
         )
+
+    def start(self, samples: Tensor) -> None:
+        """See `Codec.start`."""
+        order = dealt(self.config.latents)
+        self.bottleneck.sigma.copy_(start_as_principal_components(self.g_a, self.g_s, samples, order))
 
     def analysis(self, x: Tensor, unit: Unit) -> Tensor:
         """g_a; see `Codec.analysis`."""

@@ -40,6 +40,12 @@ _CODECS = {
     "image": CodecEntry(
         "image", "image", "photographs at any quality, fast on plain CPUs", "rarefy.codecs.image:ImageCodec"
     ),
+    "walloc-image": CodecEntry(
+        "walloc-image",
+        "image",
+        "a linear encoder, and integer latents to learn from",
+        "rarefy.codecs.walloc:WallocImageCodec",
+    ),
 }
 
 

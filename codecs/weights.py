@@ -20,13 +20,9 @@ from torch import Tensor
 
 from rarefy.codecs.base import Codec
 from rarefy.codecs.registry import build, find
-from rarefy.entropy.hyperprior import QUALITY_LEVELS, SCALE_COUNT, STEPS, Hyperprior
-from rarefy.entropy.integer import IntegerScaleNetwork
-from rarefy.entropy.quantise import restore_scale_network
-from rarefy.entropy.tables import Tables
+from rarefy.entropy.integers_file import EXACT, TABLES
 from rarefy.errors import OptionError, WeightsError
 
-EXACT, TABLES, SCALES = "exact.", "tables.", "bottleneck.scales."
 _loaded: dict[tuple[Path, str], Codec] = {}
 _lock = threading.Lock()
 
@@ -54,15 +50,15 @@ def digest(tensors: Mapping[str, Tensor], facts: Mapping[str, str]) -> bytes:
 
 def save_weights(codec: Codec, path: Path) -> bytes:
     """Write a codec whose bottleneck has its exact part; gives the SHA-256 of what was written."""
-    bottleneck = codec.bottleneck
-    assert isinstance(bottleneck, Hyperprior)
-    floats = {k: v.half() for k, v in codec.state_dict().items() if not k.startswith(SCALES)}
-    exact = {EXACT + k: v for k, v in bottleneck.exact_network().state_dict().items()}
-    tables = {TABLES + k: torch.from_numpy(v.copy()) for k, v in bottleneck.exact_tables().to_arrays().items()}
-    tensors = {k: v.contiguous() for k, v in (floats | exact | tables).items()}
+    floats = {name: tensor.half() for name, tensor in codec.state_dict().items() if not _is_restored(codec, name)}
+    tensors = {name: t.contiguous() for name, t in (floats | codec.bottleneck.exact_tensors()).items()}
     facts = {"codec": codec.name, "config": json.dumps(asdict(codec.config))}
     save_file(tensors, path, facts)
     return digest(tensors, facts)
+
+
+def _is_restored(codec: Codec, name: str) -> bool:
+    return name.startswith(tuple(f"bottleneck.{prefix}" for prefix in codec.bottleneck.restored))
 
 
 def read_weights(path: Path) -> Codec:
@@ -85,24 +81,10 @@ def read_weights(path: Path) -> Codec:
 
 
 def _fill(codec: Codec, tensors: dict[str, Tensor]) -> None:
-    bottleneck = codec.bottleneck
-    assert isinstance(bottleneck, Hyperprior)
-
-    def part(prefix: str) -> dict[str, Tensor]:
-        return {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
-
-    shape = {k: v for k, v in asdict(codec.config).items() if k in ("latents", "width", "hyper")}
-    network = IntegerScaleNetwork(**shape, steps=STEPS, levels=QUALITY_LEVELS, tables=SCALE_COUNT)
-    network.load_state_dict(part(EXACT))
-    network.prove_bounds()
-    tables = Tables.from_arrays({k: v.numpy() for k, v in part(TABLES).items()})
-    if len(tables) != SCALE_COUNT + QUALITY_LEVELS * shape["hyper"]:
-        raise WeightsError(f"{len(tables)} tables do not fit the codec")
-    floats = {k: v.float() for k, v in tensors.items() if not k.startswith((EXACT, TABLES))}
-    scales = {k: v for k, v in codec.state_dict().items() if k.startswith(SCALES)}
-    codec.load_state_dict(floats | scales)
-    bottleneck.exact = (network, tables)
-    restore_scale_network(network, bottleneck.scales)
+    floats = {name: t.float() for name, t in tensors.items() if not name.startswith((EXACT, TABLES))}
+    restored = {name: t for name, t in codec.state_dict().items() if _is_restored(codec, name)}
+    codec.load_state_dict(floats | restored)
+    codec.bottleneck.set_exact(tensors)
 
 
 def candidates(name: str) -> list[Path]:

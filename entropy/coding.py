@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from rarefy.entropy import coder
-from rarefy.entropy.hyperprior import HYPER_STRIDE, PHASES, Hyperprior, along_quality, quarter_of
+from rarefy.entropy.gains import along_quality, level_of, position_of
+from rarefy.entropy.hyperprior import HYPER_STRIDE, PHASES, Hyperprior, quarter_of
 from rarefy.entropy.integer import PEAK
 from rarefy.entropy.precision import full_float32, require_float32
 from rarefy.errors import ChecksumError, FormatError, TruncatedError, WeightsError
@@ -30,16 +31,6 @@ class Coded:
 
     stream: bytes
     checksum: int
-
-
-def level_of(quality: int, levels: int) -> int:
-    """The integer networks' index of a quality q256 (0..25600)."""
-    return (quality * (levels - 1) + 12800) // 25600
-
-
-def position_of(quality: int, device: torch.device) -> Tensor:
-    """A quality q256 as the float networks take it: float32 [1] in 0..1."""
-    return torch.full((1,), quality / 25600, device=device, dtype=torch.float32)
 
 
 def blocks(step: int, channels: int) -> Iterator[tuple[slice, slice, slice]]:

@@ -10,7 +10,8 @@ import torch
 from torch import Tensor
 
 from rarefy.entropy.coding import Walk, encode
-from rarefy.entropy.hyperprior import PHASES, QUALITY_LEVELS, SCALE_COUNT, Hyperprior, step_masks
+from rarefy.entropy.gains import QUALITY_LEVELS
+from rarefy.entropy.hyperprior import PHASES, SCALE_COUNT, Hyperprior, step_masks
 from rarefy.entropy.integer import START_BITS, IntegerLayer
 from rarefy.errors import WeightsError
 

@@ -13,25 +13,23 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from rarefy.entropy.integer import PEAK, IntegerScaleNetwork
+from rarefy.entropy.gains import GAIN_LAMBDA, QUALITY_LEVELS, Gains, along_quality
+from rarefy.entropy.integer import EXACT, PEAK, IntegerScaleNetwork
+from rarefy.entropy.integers_file import named_integers, read_integers
 from rarefy.entropy.likelihood import LN2, at_least, log_probability, logistic_bits, round_through, rounded_bits
-from rarefy.entropy.tables import Tables, scale_tables
+from rarefy.entropy.tables import Tables, likely_part, scale_tables
 from rarefy.errors import WeightsError
 
 SCALE_COUNT = 64
 SCALE_LOW = 0.04  # logistic scale of table 0, where zero has probability 1 - 7e-6
 SCALE_HIGH = 100.0
 SCALE_STEP = math.log(SCALE_HIGH / SCALE_LOW) / (SCALE_COUNT - 1)
-# At this lambda (MSE on 0..255) a uniform quantiser of step 1/255 meets the slope: gain 1 by convention.
-GAIN_LAMBDA = 4e-4
 
 STEPS = 4
 # Phase (2 * row parity + column parity) that a step codes in each quarter of the channels (quadtree order of DCVC-DC).
 PHASES = ((0, 1, 2, 3), (3, 2, 1, 0), (2, 3, 0, 1), (1, 0, 3, 2))
 MIXTURE = 3
-QUALITY_LEVELS = 64  # at which the integer network and the tables of the hyper-latents know the quality
 HYPER_STRIDE = 4
-LEAST_MASS = 2.0**-15  # below half a step of the tables, a hyper-latent is escaped
 
 
 class ScaleSteps(Protocol):
@@ -62,15 +60,6 @@ class MeanSteps(Protocol):
         """Means of all latents."""
 
 
-def along_quality(table: Tensor, position: Tensor) -> Tensor:
-    """Interpolate table [points, ...] linearly at position [B] in 0..1; gives [B, ...]."""
-    x = position * (table.shape[0] - 1)
-    low = x.floor().clamp(max=table.shape[0] - 2)
-    t = (x - low).reshape(-1, *[1] * (table.dim() - 1))
-    index = low.long()
-    return table[index] * (1 - t) + table[index + 1] * t
-
-
 def quarter_of(channels: int) -> int:
     """Channels of a quarter; the last one has fewer where 4 does not divide them."""
     return -(-channels // len(PHASES))
@@ -92,13 +81,14 @@ def step_masks(phases: Tensor, channels: int, height: int, width: int) -> Tensor
     return wanted[:, :, None, None] == phase
 
 
-class Hyperprior(nn.Module):
+class Hyperprior(Gains):
     """Latents to bits and back, for any quality; see the module's docstring.
 
     h_a, scales and means are the networks (`rarefy.models.hyper`); lambdas the ends of the range of quality, in
     CompressAI's unit; points the knots on log lambda of everything that depends on the quality.
     """
 
+    restored: tuple[str, ...] = ("scales.",)
     h_a: nn.Module
     scales: ScaleSteps
     means: MeanSteps
@@ -117,15 +107,10 @@ class Hyperprior(nn.Module):
         lambdas: tuple[float, float],
         points: int = 13,
     ) -> None:
-        super().__init__()
+        super().__init__(latents, lambdas, points)
         self.h_a, self.scales, self.means = h_a, scales, means
-        if not 0 < lambdas[0] < lambdas[1] < math.inf:
-            raise WeightsError(f"lambda runs from a small to a larger positive number, not over {lambdas}")
-        self.lambdas = lambdas
         self.register_buffer("sigma", torch.ones(latents))
         self.register_buffer("phases", torch.tensor(PHASES), persistent=False)
-        self.gain_encoder = nn.Parameter(torch.zeros(points, latents))
-        self.gain_decoder = nn.Parameter(torch.zeros(points, latents))
         self.scale_start = nn.Parameter(torch.zeros(points, latents))
         self.embedding = nn.Parameter(torch.zeros(points, width))
         prior = torch.zeros(points, 3 * MIXTURE, hyper)
@@ -154,23 +139,32 @@ class Hyperprior(nn.Module):
             )
         return self.exact
 
+    def exact_tensors(self) -> dict[str, Tensor]:
+        """See `rarefy.codecs.base.Bottleneck`."""
+        return named_integers(*self._exact())
+
+    def set_exact(self, tensors: dict[str, Tensor]) -> None:
+        """See `rarefy.codecs.base.Bottleneck`."""
+        from rarefy.entropy.quantise import restore_scale_network
+
+        width, hyper = self.embedding.shape[1], self.prior.shape[2]
+        network = IntegerScaleNetwork(self.channels, width, hyper, STEPS, QUALITY_LEVELS, SCALE_COUNT)
+        tables = read_integers(network, tensors)
+        network.prove_bounds()
+        if len(tables) != SCALE_COUNT + QUALITY_LEVELS * hyper:
+            raise WeightsError(f"{len(tables)} tables do not fit the codec")
+        self.exact = (network, tables)
+        restore_scale_network(network, self.scales)
+
+    def prove_bounds(self) -> tuple[int, int]:
+        """See `rarefy.codecs.base.Bottleneck`."""
+        return self.exact_network().prove_bounds(), EXACT
+
     def hyper_rows(self, shape: Sequence[int], level: int) -> NDArray[np.uint16]:
         """Table rows of hyper-latents [B, h_z, w_z, hyper] at a level: uint16 [B, h_z * w_z * hyper]."""
         batch, height, width, hyper = shape
         first = SCALE_COUNT + level * hyper
         return np.tile(np.arange(first, first + hyper, dtype=np.uint16), (batch, height * width))
-
-    def rate_multiplier(self, position: Tensor) -> Tensor:
-        """Lambda at a quality position [B] in 0..1."""
-        low, high = self.lambdas
-        return low * (high / low) ** position
-
-    def gains(self, position: Tensor) -> tuple[Tensor, Tensor]:
-        """Factors before rounding and after it, each [B, latents, 1, 1]."""
-        base = 0.5 * torch.log(self.rate_multiplier(position) / GAIN_LAMBDA)[:, None]
-        encoder = torch.exp(base + along_quality(self.gain_encoder, position))
-        decoder = torch.exp(along_quality(self.gain_decoder, position) - base)
-        return encoder[:, :, None, None], decoder[:, :, None, None]
 
     def spread(self, position: Tensor) -> Tensor:
         """Deviation of the scaled latents before anything is known, [B, latents, 1, 1]: the unit of the means."""
@@ -245,7 +239,7 @@ class Hyperprior(nn.Module):
         logits, mean, log_scale = prior.split(MIXTURE, 1)
         weights, inverse_scale = torch.log_softmax(logits, 1), torch.exp(-log_scale.clamp(-4, 6))
         masses = torch.logsumexp(weights + log_probability(values - mean, inverse_scale), 1).exp()
-        cut = [_likely_part(row.numpy()) for level in masses for row in level]
+        cut = [likely_part(row.numpy()) for level in masses for row in level]
         hyper = Tables.from_pmfs([c[0] for c in cut], [c[1] - PEAK for c in cut], [c[2] for c in cut])
         return Tables.concatenate([scales, hyper])
 
@@ -256,11 +250,3 @@ class Hyperprior(nn.Module):
         return rounded_bits(
             z, lambda u: torch.logsumexp(weights + log_probability(u[:, None] - mean, inverse_scale), 1) / -LN2
         )
-
-
-def _likely_part(masses: NDArray[np.float64]) -> tuple[NDArray[np.float64], int, float]:
-    """The symbols that deserve an entry of their own: their masses, the first one's position, the mass of the rest."""
-    kept = np.flatnonzero(masses > LEAST_MASS)
-    first, last = int(kept[0]), int(kept[-1])
-    part = masses[first : last + 1]
-    return part, first, max(float(masses.sum() - part.sum()), LEAST_MASS)

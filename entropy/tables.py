@@ -22,6 +22,7 @@ MIN_PRECISION, MAX_PRECISION = 12, 15
 DEFAULT_PRECISION = 14  # measured: docs/CODER.md, "Choices"
 ESCAPE_ORDER = 1  # of the Exp-Golomb code after an escape; kernels/rans.h has the same
 SYMBOL_MIN, SYMBOL_MAX = -32768, 32767
+LEAST_MASS = 2.0**-15  # half a step of the usual tables: what is below is escaped
 MAX_ROWS = 65536
 
 Floats = NDArray[np.float64]
@@ -209,6 +210,14 @@ def escape_bits(folded: NDArray[np.int64]) -> NDArray[np.int64]:
     shifted = np.maximum(folded >> ESCAPE_ORDER, 0) + 1
     extra = np.frexp(shifted.astype(np.float64))[1].astype(np.int64) - 1
     return np.asarray(2 * extra + 1 + ESCAPE_ORDER, np.int64)
+
+
+def likely_part(masses: Floats) -> tuple[Floats, int, float]:
+    """The symbols that deserve an entry of their own: their masses, the first one's position, the mass of the rest."""
+    kept = np.flatnonzero(masses > LEAST_MASS)
+    first, last = int(kept[0]), int(kept[-1])
+    part = masses[first : last + 1]
+    return part, first, max(float(masses.sum() - part.sum()), LEAST_MASS)
 
 
 def quantise(masses: Floats, precision: int) -> NDArray[np.int64]:

@@ -13,18 +13,15 @@ import sys
 import time
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from rarefy.codecs.base import Codec
-from rarefy.codecs.image import ImageCodec
 from rarefy.codecs.registry import build
-from rarefy.entropy.hyperprior import dealt
 from rarefy.errors import OptionError, WeightsError
 from rarefy.models.layers import PartialBlock
-from rarefy.models.transforms import start_as_principal_components
 from rarefy.tools.checkpoint import start_from, write_weights
 from rarefy.tools.evaluate import evaluate
 from rarefy.tools.muon import Muon
@@ -155,11 +152,10 @@ def scale_gradients(gradients: list[Tensor], scale: Tensor, finite: Tensor) -> N
 def build_model(recipe: Recipe, patches: Patches, device: torch.device) -> Codec:
     """A fresh codec whose first step is already a linear transform codec (principal components of training patches)."""
     torch.manual_seed(recipe.train.seed)
-    model = cast(ImageCodec, build(recipe.codec, recipe.model))  # or a codec with layers of the same names
+    model = build(recipe.codec, recipe.model)
     generator = torch.Generator(patches.device).manual_seed(recipe.train.seed)
     sample = patches.draw(256, generator).cpu().float() / 255
-    order = dealt(len(model.bottleneck.sigma))
-    model.bottleneck.sigma.copy_(start_as_principal_components(model.g_a, model.g_s, sample, order))
+    model.start(sample)
     return model.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's types leave it out
 
 

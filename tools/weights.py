@@ -16,9 +16,10 @@ from rarefy.codecs.container import read
 from rarefy.codecs.media import as_image
 from rarefy.codecs.registry import build
 from rarefy.codecs.weights import read_weights, save_weights
-from rarefy.entropy.coding import compress
 from rarefy.entropy.correct import correct
-from rarefy.entropy.hyperprior import QUALITY_LEVELS, SCALE_COUNT, Hyperprior, along_quality
+from rarefy.entropy.gains import QUALITY_LEVELS, along_quality
+from rarefy.entropy.hyperprior import SCALE_COUNT, Hyperprior
+from rarefy.entropy.lattice import Lattice
 from rarefy.entropy.quantise import quantise_scale_network
 from rarefy.errors import WeightsError
 from rarefy.tools.checkpoint import start_from
@@ -35,7 +36,17 @@ def export(run: Path, pictures: list[Path]) -> Codec:
     recipe = json.loads((run / "recipe.json").read_text())
     codec = build(recipe["codec"], recipe["model"]).eval()
     start_from(codec, run)
-    bottleneck = _hyperprior(codec)
+    if isinstance(codec.bottleneck, Lattice):
+        codec.bottleneck.make_exact()
+    else:
+        _quantise(codec, pictures)
+    return codec
+
+
+def _quantise(codec: Codec, pictures: list[Path]) -> None:
+    """Make the integer scale network of a hyperprior, by calibration."""
+    bottleneck = codec.bottleneck
+    assert isinstance(bottleneck, Hyperprior)
 
     def calibrate() -> None:
         for path in pictures:
@@ -57,7 +68,6 @@ def export(run: Path, pictures: list[Path]) -> Codec:
         whole = [read_pixels(path)[:, :, :384, :384].float() / 255 for path in pictures]
         latents = [codec.analysis(x, Unit(-1, x.shape[2], x.shape[3])) for x in whole]
     correct(bottleneck, [(y, round(25600 * quality)) for y in latents for quality in CORRECTION_QUALITIES])
-    return codec
 
 
 def cost(reference: Codec, codec: Codec, pictures: list[Path]) -> list[dict[str, float]]:
@@ -73,16 +83,10 @@ def cost(reference: Codec, codec: Codec, pictures: list[Path]) -> list[dict[str,
                 ideal += float(reference(x, 100 * quality).bits)
                 unit = Unit(round(25600 * quality), x.shape[2], x.shape[3])
                 y = codec.analysis(x, unit)
-                coded += 8 * len(compress(_hyperprior(codec), y, unit.quality)[0].stream)
+                sections, _ = codec.bottleneck.compress(y, unit.quality)[0]
+                coded += 8 * sum(map(len, sections.values()))
         rows.append({"quality": 100 * quality, "ideal_bits": ideal, "coded_bits": coded, "excess": coded / ideal - 1})
     return rows
-
-
-def _hyperprior(codec: Codec) -> Hyperprior:
-    """The one kind of bottleneck that has an exact part today."""
-    bottleneck = codec.bottleneck
-    assert isinstance(bottleneck, Hyperprior)
-    return bottleneck
 
 
 def _export(a: argparse.Namespace) -> int:
@@ -93,8 +97,8 @@ def _export(a: argparse.Namespace) -> int:
     codec = export(a.run, files[::step][: a.pictures])
     digest = save_weights(codec, a.output)
     size = a.output.stat().st_size / 1e6
-    bound = _hyperprior(codec).exact_network().prove_bounds()
-    print(f"{a.output}: {size:.1f} MB, sha256 {digest.hex()}, largest sum {bound} of {1 << 24}", file=sys.stderr)
+    largest, limit = codec.bottleneck.prove_bounds()
+    print(f"{a.output}: {size:.1f} MB, sha256 {digest.hex()}, largest sum {largest} of {limit}", file=sys.stderr)
     held_back = picture_files(a.data, a.held_back_one_in, held_back=True)[: a.pictures]
     if not held_back:
         print("rarefy: hint: no held-back pictures, so what the export costs is not measured", file=sys.stderr)
@@ -116,9 +120,9 @@ def _verify(a: argparse.Namespace) -> int:
     for quality in (0, 50, 100):
         with torch.inference_mode():
             codec.latents(read(codec.encode(picture, quality)))
-    bottleneck = _hyperprior(codec)
-    print(f"{a.file}: codec {codec.name}, sha256 {codec.weights_hash.hex()}, {len(bottleneck.exact_tables())} tables")
-    print(f"largest sum {bottleneck.exact_network().prove_bounds()}, exact in float32 up to {1 << 24}")
+    largest, limit = codec.bottleneck.prove_bounds()
+    print(f"{a.file}: codec {codec.name}, sha256 {codec.weights_hash.hex()}")
+    print(f"largest sum {largest}, exact up to {limit}")
     return 0
 
 

@@ -15,7 +15,8 @@ from torch import Tensor
 
 from rarefy.codecs.base import Unit
 from rarefy.codecs.weights import save_weights
-from rarefy.entropy.hyperprior import QUALITY_LEVELS, SCALE_COUNT, along_quality
+from rarefy.entropy.gains import QUALITY_LEVELS, along_quality
+from rarefy.entropy.hyperprior import SCALE_COUNT
 from rarefy.entropy.quantise import quantise_scale_network
 from rarefy.tools.patches import Patches, picture_files
 

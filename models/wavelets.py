@@ -1,0 +1,85 @@
+"""Wavelet packets of the CDF 9/7 wavelet by lifting, along any number of axes: the fixed transform of WaLLoC.
+
+Every band is split again, so that J levels turn [B, C, N] into [B, C 2^J, N / 2^J] and [B, C, H, W] into
+[B, C 4^J, H / 2^J, W / 2^J] (Jacobellis and Yadwadkar, "Learned Compression for Compressed Learning", 2024). Lifting
+(Daubechies and Sweldens 1998) is inverted by the same steps backwards, whatever happens at the border.
+"""
+
+import torch
+from torch import Tensor
+
+# The steps in turn change the odd samples, the even ones, the odd ones, the even ones.
+STEPS = (-1.586134342059924, -0.052980118572961, 0.882911075530934, 0.443506852043971)
+LOW, HIGH = 1.149604398860241, -0.869864451624781  # the filters of PyWavelets' bior4.4: low with a sum of sqrt(2)
+BOUNDARIES = ("symmetric", "periodic")
+
+
+def _beside(x: Tensor, axis: int, is_after: bool, boundary: str) -> Tensor:
+    """The neighbour before or after each sample of one phase, in the order of the other phase.
+
+    A symmetric signal is reflected at its first and last sample: beyond an end the nearest sample of this phase comes
+    again. A periodic one goes on at its other end.
+    """
+    length = x.shape[axis]
+    if is_after:
+        edge = x.narrow(axis, 0, 1) if boundary == "periodic" else x.narrow(axis, length - 1, 1)
+        return torch.cat([x.narrow(axis, 1, length - 1), edge], axis)
+    edge = x.narrow(axis, length - 1, 1) if boundary == "periodic" else x.narrow(axis, 0, 1)
+    return torch.cat([edge, x.narrow(axis, 0, length - 1)], axis)
+
+
+def split(x: Tensor, axis: int, boundary: str) -> tuple[Tensor, Tensor]:
+    """Low and high band along an axis of even length, each half as long."""
+    even, odd = _phases(x, axis)
+    for number, factor in enumerate(STEPS):
+        if number % 2 == 0:
+            odd = odd + factor * (even + _beside(even, axis, True, boundary))
+        else:
+            even = even + factor * (odd + _beside(odd, axis, False, boundary))
+    return even * LOW, odd * HIGH
+
+
+def merge(low: Tensor, high: Tensor, axis: int, boundary: str) -> Tensor:
+    """The inverse of `split`."""
+    even, odd = low / LOW, high / HIGH
+    for number, factor in reversed(list(enumerate(STEPS))):
+        if number % 2 == 0:
+            odd = odd - factor * (even + _beside(even, axis, True, boundary))
+        else:
+            even = even - factor * (odd + _beside(odd, axis, False, boundary))
+    return torch.stack([even, odd], axis + 1 if axis >= 0 else axis).flatten(
+        *((axis, axis + 1) if axis >= 0 else (axis - 1, axis))
+    )
+
+
+def _phases(x: Tensor, axis: int) -> tuple[Tensor, Tensor]:
+    even, odd = (slice(first, None, 2) for first in (0, 1))
+    before = (slice(None),) * (axis % x.dim())
+    return x[(*before, even)], x[(*before, odd)]
+
+
+def packets(x: Tensor, levels: int, boundary: str = "symmetric") -> Tensor:
+    """Wavelet packets of [B, C, ...]: [B, C 2^(axes levels), ...], each axis 2^levels times shorter.
+
+    Axes have multiples of 2^levels samples. The last axis is split first; a level's bands follow each other as low low,
+    low high, ... with the first axis as the last digit, and each channel's bands stay together, the first level's as
+    the slowest digit.
+    """
+    for _ in range(levels):
+        bands = x.unsqueeze(2)  # [B, C, bands, ...]
+        for axis in range(-1, 1 - x.dim(), -1):
+            bands = torch.stack(split(bands, axis, boundary), 3).flatten(2, 3)
+        x = bands.flatten(1, 2)
+    return x
+
+
+def signal(bands: Tensor, levels: int, boundary: str = "symmetric") -> Tensor:
+    """The inverse of `packets`."""
+    axes = bands.dim() - 2
+    for _ in range(levels):
+        x = bands.unflatten(1, (-1, 2**axes))
+        for axis in range(-axes, 0):
+            x = x.unflatten(2, (-1, 2))
+            x = merge(x[:, :, :, 0], x[:, :, :, 1], axis, boundary)
+        bands = x.flatten(1, 2)
+    return bands
