@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from rarefy.entropy.gains import QUALITY_LEVELS, Gains, along_quality, level_of, position_of
 from rarefy.entropy.integers_file import named_integers, read_integers
 from rarefy.entropy.likelihood import at_least, logistic_bits, round_through
+from rarefy.entropy.precision import require_float32
 from rarefy.errors import WeightsError
 
 if TYPE_CHECKING:
@@ -139,17 +140,22 @@ class Lattice(Gains):
 
         Raises WeightsError for latents that are not finite or too large.
         """
+        require_float32(self)
         with torch.no_grad():
             gain, _ = self._shaped_gains(position_of(quality, y.device))
             scaled = y.float() * gain
-            if not torch.isfinite(scaled).all() or scaled.abs().max() > LARGEST:
-                raise WeightsError("the transforms gave latents beyond 16 bits: these weights cannot code this picture")
+            if not scaled.abs().max() <= LARGEST:
+                raise WeightsError(
+                    "the transforms gave latents that are not finite, or beyond 16 bits: these weights cannot code this "
+                    "picture"
+                )
             symbols = scaled.round().to(torch.int16).cpu().numpy()
         coder, level = self._coder(), level_of(quality, QUALITY_LEVELS)
         return [({"latents": stream}, checksum) for stream, checksum in (coder.encode(q, level) for q in symbols)]
 
     def decompress(self, units: list[tuple[dict[str, bytes], int]], shape: tuple[int, ...], quality: int) -> Tensor:
         """The reconstructed latents float32 [B, latents, *shape] of units; raises FormatErrors for damaged ones."""
+        require_float32(self)
         symbols = self.symbols(units, shape, quality).to(self.gain_decoder.device)
         with torch.no_grad():
             _, back = self._shaped_gains(position_of(quality, symbols.device))

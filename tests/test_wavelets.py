@@ -1,0 +1,71 @@
+"""Wavelet packets: the filters of PyWavelets' bior4.4, the order of bands, exact inversion, locality."""
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from rarefy.models.wavelets import BOUNDARIES, packets, signal
+
+# Made with PyWavelets 1.8.0, mode "periodization".
+RAMP = (torch.arange(16, dtype=torch.float64) / 16 - 0.5)[None, None]
+RAMP_BANDS = [
+    [-0.426349, -0.516351, -0.353553, -0.176777, 0.000000, 0.176777, 0.315725, 0.626975],
+    [-0.023849, 0, 0, 0, 0, 0, 0.064539, -0.394243],
+]
+RAMP_PACKETS = [
+    [-0.317613, -0.511181, -0.030710, 0.609503],
+    [0.079006, -0.015110, 0.061269, -0.531612],
+    [-0.176264, 0.016924, 0.000459, -0.091118],
+    [-0.030178, -0.002626, 0.012481, 0.327867],
+]
+IMPULSE_PEAKS = [(0.321811, (1, 2)), (0.157789, (0, 2)), (-0.672341, (1, 2)), (-0.329660, (0, 2))]
+
+
+def test_one_level_is_that_of_pywavelets() -> None:
+    bands = packets(RAMP, 1, "periodic")[0]
+    torch.testing.assert_close(bands, torch.tensor(RAMP_BANDS, dtype=torch.float64), atol=1e-6, rtol=0)
+
+
+def test_packets_come_in_natural_order() -> None:
+    bands = packets(RAMP, 2, "periodic")[0]
+    torch.testing.assert_close(bands, torch.tensor(RAMP_PACKETS, dtype=torch.float64), atol=1e-6, rtol=0)
+
+
+def test_width_is_split_before_height() -> None:
+    impulse = torch.zeros(1, 1, 8, 8, dtype=torch.float64)
+    impulse[0, 0, 2, 5] = 1
+    for band, (peak, place) in zip(packets(impulse, 1, "periodic")[0], IMPULSE_PEAKS, strict=True):
+        assert band[place] == pytest.approx(peak, abs=1e-6)
+        assert band.abs().max() == band[place].abs()
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    axes=st.integers(1, 3),
+    levels=st.integers(1, 3),
+    size=st.integers(1, 3),
+    channels=st.integers(1, 3),
+    boundary=st.sampled_from(BOUNDARIES),
+)
+def test_synthesis_inverts_analysis(axes: int, levels: int, size: int, channels: int, boundary: str) -> None:
+    generator = torch.Generator().manual_seed(size)
+    sides = [(size + axis) << levels for axis in range(axes)]
+    x = torch.rand(2, channels, *sides, generator=generator, dtype=torch.float64) - 0.5
+    bands = packets(x, levels, boundary)
+    assert bands.shape == (2, channels << axes * levels, *(side >> levels for side in sides))
+    torch.testing.assert_close(signal(bands, levels, boundary), x, atol=1e-12, rtol=0)
+
+
+def test_a_constant_has_one_band_and_the_gain_is_known() -> None:
+    bands = packets(torch.full((1, 1, 16, 24), 0.5, dtype=torch.float64), 3)[0]
+    torch.testing.assert_close(bands[0], torch.full_like(bands[0], 4.0), atol=1e-6, rtol=0)
+    assert bands[1:].abs().max() < 1e-6
+
+
+def test_what_is_far_away_changes_nothing() -> None:
+    x = torch.rand(1, 1, 256, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    changed = x.clone()
+    changed[..., :64] = 0
+    difference = (packets(x, 3) - packets(changed, 3)).abs().amax((0, 1))
+    assert difference[:8].min() > 0 and difference[12:].max() == 0  # 28 samples on either side
