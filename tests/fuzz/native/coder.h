@@ -1,0 +1,114 @@
+// What is tried with the coder: hostile streams, round trips and what becomes of them altered, every border of a row.
+// Each gives the status that it ended in, so that the mix of outcomes can be looked at.
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+#include "decoder.h"
+#include "drawn.h"
+#include "encoder.h"
+#include "input.h"
+#include "reference.h"
+
+namespace rarefy::fuzz {
+
+struct Decoded {
+    Status status;
+    std::vector<int16_t> symbols;
+};
+
+// A burst that the decoder refuses before it reads anything; it may go on with another one.
+inline bool is_refusal(Status status) { return status == Status::row_range || status == Status::too_many_symbols; }
+
+// Decode with both. Faults in the stream may be named differently by them, that there is one may not.
+inline Decoded decode_with_both(const Arrays& arrays, const PackedTables& packed, const std::vector<uint8_t>& stream,
+                                const std::vector<std::vector<uint16_t>>& bursts) {
+    StreamDecoder decoder(stream.data(), stream.size());
+    ReferenceDecoder reference(stream, arrays);
+    check(decoder.status() == reference.status(), "the stream's head is judged differently");
+    std::vector<int16_t> expected, all;
+    Status refusal = Status::ok;
+    for (const auto& rows : bursts) {
+        std::vector<int16_t> symbols(rows.size());  // no longer, so that the sanitizer sees what is written beyond
+        const Status status = decoder.decode(packed, rows.data(), rows.size(), symbols.data());
+        if (is_refusal(status)) {
+            std::vector<int16_t> unused;
+            check(ReferenceDecoder(reference).decode(rows, unused) != Status::ok, "a burst is refused that can be read");
+            refusal = status;
+            continue;
+        }
+        const bool is_read = reference.decode(rows, expected) == Status::ok;
+        check((status == Status::ok) == is_read, "a burst is read by one decoder only");
+        if (!is_read) return {status, {}};
+        all.insert(all.end(), symbols.begin(), symbols.end());
+        check(all == expected, "symbols differ");
+    }
+    check(decoder.finish() == reference.finish(), "the stream's end is judged differently");
+    return {refusal != Status::ok ? refusal : decoder.finish(), all};
+}
+
+inline Status decode_hostile(Input& input) {
+    const Arrays arrays = draw_tables(input);
+    const auto bursts = draw_bursts(input, arrays.rows());
+    return decode_with_both(arrays, arrays.pack(), input.rest(), bursts).status;
+}
+
+// Change some bytes and cut the end off.
+inline std::vector<uint8_t> altered(Input& input, std::vector<uint8_t> stream) {
+    for (uint32_t changes = input.byte() % 4; changes > 0; --changes) {
+        uint8_t& byte = stream[input.word() % stream.size()];
+        byte = static_cast<uint8_t>(byte ^ input.byte());
+    }
+    if (const uint32_t cut = input.byte(); cut > 128) stream.resize(stream.size() - (cut - 128) % stream.size());
+    return stream;
+}
+
+inline Status round_trip(Input& input) {
+    const Arrays arrays = draw_tables(input);
+    const PackedTables packed = arrays.pack();
+    const auto bursts = draw_bursts(input, arrays.rows());
+    const uint32_t lanes = 1u << input.byte() % 6;
+    Chance chance(input.byte());
+    std::vector<uint16_t> rows;
+    std::vector<int16_t> symbols;
+    for (const auto& burst : bursts) rows.insert(rows.end(), burst.begin(), burst.end());
+    for (const uint16_t row : rows) symbols.push_back(row < arrays.rows() ? draw_symbol(chance, arrays, row) : int16_t{0});
+    if (input.byte() == 255 && !symbols.empty())  // perhaps one that a certain row does not allow
+        symbols[input.word() % symbols.size()] = static_cast<int16_t>(input.word());
+
+    StreamEncoder encoder(packed, lanes);
+    ReferenceEncoder reference(arrays, lanes);
+    const Status status = encoder.encode(symbols.data(), rows.data(), rows.size());
+    check(status == reference.encode(symbols, rows), "what is to be encoded is judged differently");
+    if (status != Status::ok) return status;
+    std::vector<uint8_t> stream(encoder.size_bytes());
+    encoder.write(stream.data());
+    check(stream == reference.stream(), "bytes differ");
+    const Decoded decoded = decode_with_both(arrays, packed, stream, bursts);
+    check(decoded.status == Status::ok && decoded.symbols == symbols, "a round trip gives something else");
+    return decode_with_both(arrays, packed, altered(input, stream), bursts).status;
+}
+
+// The first and last slot of 16 neighbouring entries of one row, in states that the input gives, with words that follow.
+inline Status every_border(Input& input) {
+    const Arrays arrays = draw_tables(input);
+    const PackedTables packed = arrays.pack();
+    const auto row = static_cast<uint16_t>(input.byte() % arrays.rows());
+    const uint32_t high = std::max(input.word() << 16 | input.word(), 1u << 16) >> arrays.precision << arrays.precision;
+    std::vector<uint8_t> stream = {0, 0, 0, 0, 0};
+    for (uint32_t i = 0; i < 12; ++i) stream.push_back(static_cast<uint8_t>(input.byte()));
+    Status last = Status::ok;
+    const auto first = static_cast<int32_t>(input.word() % static_cast<uint32_t>(arrays.values(row) + 1));
+    const int32_t end = arrays.is_coded(row) ? std::min(first + 16, arrays.values(row) + 1) : 0;
+    for (int32_t j = first; j < end; ++j) {
+        const uint16_t* c = arrays.starts(row) + j;
+        for (const uint32_t state : {high + c[0], high + c[1] - 1}) {
+            for (size_t i = 0; i < 4; ++i) stream[1 + i] = static_cast<uint8_t>(state >> 8 * i);
+            last = decode_with_both(arrays, packed, stream, {{row}}).status;
+        }
+    }
+    return last;
+}
+
+}  // namespace rarefy::fuzz
