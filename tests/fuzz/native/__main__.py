@@ -53,7 +53,12 @@ class Campaign:
         """Try a number of inputs."""
         begin = perf_counter()
         command = [self._program, self._corpus, f"-runs={count}", f"-seed={seed}", f"-max_len={LONGEST}"]
-        facts = ["-print_final_stats=1", "-timeout=10", f"-artifact_prefix={self._keep}/"]
+        facts = [
+            "-entropic_scale_per_exec_time=1",
+            "-print_final_stats=1",
+            "-timeout=10",
+            f"-artifact_prefix={self._keep}/",
+        ]
         ended = subprocess.run([*command, *facts], env=ENVIRONMENT, stderr=subprocess.PIPE, text=True, check=False)
         self.seconds += perf_counter() - begin
         self.inputs += _number(ended.stderr, "stat::number_of_executed_units:")

@@ -56,9 +56,9 @@ inline std::vector<uint32_t> draw_frequencies(Input& input, uint32_t kind, uint3
             weights.resize(2 + input.byte() % 15);
             for (uint32_t& weight : weights) weight = input.byte();
             break;
-        case 2: {  // many, by chance; at the most there are 4096, which is all that 12 bits have room for
+        case 2: {  // many, by chance; at 12 bits perhaps as many as there is room for
             const uint32_t length = input.byte();
-            weights.resize(length == 255 ? 4096 : 2 + 2 * length);
+            weights.resize(length == 255 && total == 4096 ? total : 2 + length);
             Chance chance(input.byte());
             for (uint32_t& weight : weights) weight = chance.below(1 + chance.below(256));
             break;
@@ -73,7 +73,7 @@ inline std::vector<uint32_t> draw_frequencies(Input& input, uint32_t kind, uint3
 inline Arrays draw_tables(Input& input) {
     Arrays arrays;
     arrays.precision = 12 + static_cast<int>(input.byte() % 4);
-    const uint32_t rows = 1 + input.byte() % 6;
+    const uint32_t rows = 1 + input.byte() % 4;
     for (uint32_t row = 0; row < rows; ++row) {
         const uint32_t kind = input.byte();
         const std::vector<uint32_t> frequencies = draw_frequencies(input, kind, 1u << arrays.precision);
@@ -92,7 +92,7 @@ inline Arrays draw_tables(Input& input) {
 // One burst of rows by chance: mostly few, else about the 2048 that the loops have in a block; now and then one that there is not.
 inline std::vector<uint16_t> draw_rows(Input& input, size_t table_rows) {
     const uint32_t size = input.byte();
-    std::vector<uint16_t> rows(size < 250 ? size / 4 : 1920 + input.byte());
+    std::vector<uint16_t> rows(size < 254 ? size / 8 : 1920 + input.byte());
     Chance chance(input.byte());
     for (uint16_t& row : rows) row = static_cast<uint16_t>(chance.below(static_cast<uint32_t>(table_rows)));
     if (input.byte() == 255 && !rows.empty()) rows[input.word() % rows.size()] = static_cast<uint16_t>(input.word());

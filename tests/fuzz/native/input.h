@@ -16,6 +16,33 @@ inline void check(bool holds, const char* what) {
     std::abort();
 }
 
+// What an input reached that is more than a line of code: libFuzzer keeps inputs that set a counter first, as it does
+// with code, and so the corpus holds each.
+enum Reached : size_t {
+    kEscape = 0,      // the number of an escape's further bits, and its side
+    kHead = 64,       // the length of a first state
+    kFrequency = 128, // precision, and the length of an entry's frequency
+    kBound = 192,     // a state just at, or just below, the one that puts a word out or takes one, by bits
+    kOutcome = 320,   // status, lanes, precision
+    kReached = 1024
+};
+
+#if defined(__linux__)
+__attribute__((section("__libfuzzer_extra_counters")))
+#endif
+static uint8_t reached_counters[kReached];
+
+inline void reached(Reached kind, uint64_t value) {
+    check(kind + value < kReached, "more can be reached than there are counters");
+    reached_counters[kind + value] = 1;
+}
+
+inline uint32_t length_of(uint64_t value) {
+    uint32_t bits = 0;
+    while (value >> bits) ++bits;
+    return bits;
+}
+
 class Input {
 public:
     Input(const uint8_t* data, size_t size) : next_(data), end_(data + size) {}

@@ -43,6 +43,7 @@ private:
         if (stream_.size() < next_ || (stream_.size() - next_) % 2) return Status::truncated;
         for (size_t lane = 0; lane < states_.size(); ++lane) {
             for (size_t i = 4; i-- > 0;) states_[lane] = states_[lane] << 8 | stream_[1 + 4 * lane + i];
+            reached(kHead, length_of(states_[lane]));
             if (states_[lane] < 1u << 16) return Status::state_range;
         }
         return Status::ok;
@@ -55,6 +56,7 @@ private:
             const uint16_t* c = tables_.starts(row);
             const uint64_t slot = x % (1u << tables_.precision);
             const auto j = static_cast<int32_t>(std::upper_bound(c, c + tables_.values(row) + 2, slot) - c - 1);
+            reached(kFrequency, 16 * static_cast<uint64_t>(tables_.precision - 12) + length_of(c[j + 1] - c[j]) - 1);
             x = uint64_t(c[j + 1] - c[j]) * (x >> tables_.precision) + slot - c[j];
             if (!refill(x)) return Status::truncated;
             symbol += j;
@@ -73,6 +75,7 @@ private:
         for (; take(x, 1, bit) && bit == 0; ++e)
             if (e == 16) return Status::escape_range;
         if (bit == 0 || !take(x, e, h) || !take(x, 1, t)) return Status::truncated;
+        reached(kEscape, 2 * e + t);
         const auto d = static_cast<int32_t>((1u << e) + h - 1);
         symbol = t ? tables_.offsets[row] - 1 - d : tables_.offsets[row] + tables_.values(row) + d;
         return symbol < -32768 || symbol > 32767 ? Status::escape_range : Status::ok;
@@ -85,6 +88,7 @@ private:
     }
 
     bool refill(uint64_t& x) {
+        if (x == 1u << 16 || x + 1 == 1u << 16) reached(kBound, 64 + x % 2);
         if (x >= 1u << 16) return true;
         if (next_ == stream_.size()) return false;
         x = x << 16 | stream_[next_] | stream_[next_ + 1] << 8;
@@ -148,7 +152,9 @@ private:
     }
 
     void put(uint64_t& x, int bits, uint64_t start, uint64_t frequency) {
-        if (x >= frequency << (32 - bits)) {
+        const uint64_t bound = frequency << (32 - bits);
+        if (x == bound || x + 1 == bound) reached(kBound, 2 * static_cast<uint64_t>(bits) + (x == bound));
+        if (x >= bound) {
             words_.push_back(static_cast<uint16_t>(x));
             x >>= 16;
         }
