@@ -20,7 +20,9 @@ Image.radial_gradient("L").resize((96, 64)).convert("RGB").save(sys.argv[1])
 def check_contents(wheel: Path) -> None:
     names = zipfile.ZipFile(wheel).namelist()
     strays = [
-        name for name in names if name.startswith(("rarefy/tests/", "tests/")) or name.endswith((".cpp", ".h", ".cu"))
+        name
+        for name in names
+        if name.startswith(("rarefy/tests/", "tests/")) or name.endswith((".cpp", ".h", ".cu", ".cmake"))
     ]
     if strays:
         raise SystemExit(f"{wheel.name} carries what it should not: {', '.join(strays)}")

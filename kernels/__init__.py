@@ -12,7 +12,8 @@ from importlib.util import find_spec
 
 from rarefy.errors import OptionError
 
-INSTRUCTION_SETS = ("avx512", "avx2", "plain")  # the best first; what builds know, not what this machine has
+# The best first; what builds know, not what this machine has.
+INSTRUCTION_SETS = ("avx512", "avx2", "dotprod", "neon", "plain")
 KERNELS = ("python", *reversed(INSTRUCTION_SETS))  # what RAREFY_KERNEL may ask for
 
 _IS_BUILT = find_spec("rarefy.kernels._rans") is not None

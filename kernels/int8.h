@@ -65,7 +65,8 @@ struct InstructionSet {
     int32_t group;         // inputs that one instruction multiplies and sums
     int32_t weight_bytes;  // 1, 2 or 4
     int32_t most_vectors;  // of a panel
-    int32_t input_offset;  // added to inputs of -127..127, because the instruction takes unsigned ones
+    int32_t input_offset;  // added to inputs of -127..127, where the instruction takes unsigned ones
+    int32_t unsigned_offset;  // added to inputs of 0..255, where it takes signed ones
     int32_t tile;          // positions
     size_t (*dense_scratch)(const DenseJob&);
     size_t (*block_scratch)(const BlockJob&);
@@ -77,6 +78,10 @@ const InstructionSet& plain_instructions();
 #if defined(RAREFY_X86)
 const InstructionSet& avx2_instructions();
 const InstructionSet& avx512_instructions();
+#endif
+#if defined(RAREFY_ARM)
+const InstructionSet& neon_instructions();
+const InstructionSet& dotprod_instructions();
 #endif
 
 }  // namespace rarefy

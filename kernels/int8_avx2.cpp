@@ -13,6 +13,7 @@ struct Avx2 {
     using Weight = int16_t;
     using Vector = __m256i;
     static constexpr int32_t kLanes = 8, kGroup = 2, kVectors = 2, kRows = 6, kTile = 24, kInputOffset = 0;
+    static constexpr int32_t kUnsignedOffset = 0;
 
     static Vector zero() { return _mm256_setzero_si256(); }
     static Vector load(const Weight* from) { return _mm256_load_si256(reinterpret_cast<const Vector*>(from)); }

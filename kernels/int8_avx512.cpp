@@ -13,6 +13,7 @@ struct Avx512 {
     using Weight = int8_t;
     using Vector = __m512i;
     static constexpr int32_t kLanes = 16, kGroup = 4, kVectors = 4, kRows = 6, kTile = 48, kInputOffset = 128;
+    static constexpr int32_t kUnsignedOffset = 0;
 
     static Vector zero() { return _mm512_setzero_si512(); }
     static Vector load(const Weight* from) { return _mm512_load_si512(from); }

@@ -35,11 +35,11 @@ public:
         own_offset_.assign(padded, 0);
         offset_.assign(padded, 0);
         shift_.assign(padded, 1);
+        const int32_t offset = is_unsigned ? set.unsigned_offset : set.input_offset;
         for (int32_t o = 0; o < outputs; ++o) {
             shift_[o] = shift[o];
             own_offset_[o] = 1 << (shift[o] - 1);
-            if (is_unsigned) continue;
-            for (int32_t i = 0; i < inputs; ++i) own_offset_[o] -= set.input_offset * weight[int64_t{o} * inputs + i];
+            for (int32_t i = 0; i < inputs; ++i) own_offset_[o] -= offset * weight[int64_t{o} * inputs + i];
         }
         pack(weight, vectors);
         set_bias(bias);
@@ -95,7 +95,7 @@ private:
 
     const InstructionSet* set_;
     int32_t low_, high_, inputs_, outputs_;
-    std::vector<int32_t> own_offset_;  // what rounding adds and what the inputs' offset adds
+    std::vector<int32_t> own_offset_;  // what rounding adds, less what the inputs' offset adds
     std::vector<int32_t> offset_, shift_;
     std::vector<Panel> panels_;
     std::shared_ptr<void> memory_;

@@ -17,6 +17,7 @@ struct Plain {
     using Weight = int16_t;
     using Vector = __m128i;
     static constexpr int32_t kLanes = 4, kGroup = 2, kVectors = 2, kRows = 6, kTile = 24, kInputOffset = 0;
+    static constexpr int32_t kUnsignedOffset = 0;
 
     static Vector zero() { return _mm_setzero_si128(); }
     static Vector load(const Weight* from) { return _mm_load_si128(reinterpret_cast<const Vector*>(from)); }
@@ -43,7 +44,7 @@ struct Plain {
     using Input = int32_t;
     using Weight = int32_t;
     static constexpr int32_t kLanes = sizeof(Vector) / sizeof(int32_t), kGroup = 1, kVectors = 2, kRows = 6, kTile = 24;
-    static constexpr int32_t kInputOffset = 0;
+    static constexpr int32_t kInputOffset = 0, kUnsignedOffset = 0;
 
     static Vector zero() { return Vector{}; }
     static Vector broadcast(const Input* from) { return Vector{} + *from; }

@@ -1,4 +1,4 @@
-// The layers' arithmetic, once for all instruction sets: int8_plain.cpp, int8_avx2.cpp and int8_avx512.cpp give `Isa`.
+// The layers' arithmetic, once for all instruction sets: int8_plain.cpp, int8_avx2.cpp and so on give `Isa`.
 //
 // Everything here is in an unnamed namespace and uses no template of the standard library: these files are compiled for
 // different processors, and the linker must not take one's function for another's.
@@ -39,6 +39,7 @@ struct Tiles {
     using Input = typename Isa::Input;
     using Weight = typename Isa::Weight;
     using Vector = typename Isa::Vector;
+    using Factors = decltype(Isa::load(nullptr));  // what is multiplied: kGroup for each of a vector's sums
     static constexpr int32_t kRows = Isa::kRows;
     static constexpr int32_t kTile = Isa::kTile;
     static_assert(kTile % kRows == 0, "a tile has whole groups of rows");
@@ -82,11 +83,11 @@ struct Tiles {
         const Input* rows[kRows];
         for (int32_t r = 0; r < kRows; ++r) rows[r] = x.row(first_row + r);
         for (int32_t g = 0; g < groups; ++g) {
-            Vector w[kVectors];
+            Factors w[kVectors];
             for (int32_t v = 0; v < kVectors; ++v) w[v] = Isa::load(weights + v * Isa::kLanes * Isa::kGroup);
             weights += kVectors * Isa::kLanes * Isa::kGroup;
             for (int32_t r = 0; r < kRows; ++r) {
-                const Vector input = Isa::broadcast(rows[r] + g * Isa::kGroup);
+                const Factors input = Isa::broadcast(rows[r] + g * Isa::kGroup);
                 for (int32_t v = 0; v < kVectors; ++v) sums[r][v] = Isa::dot(sums[r][v], input, w[v]);
             }
         }
@@ -209,7 +210,7 @@ struct Tiles {
         });
         run(job.expand, mixed, rows, [&](int32_t row, int32_t first, int32_t count, const int32_t* values) {
             Input* to = hidden.row(row) + first;
-            for (int32_t i = 0; i < count; ++i) to[i] = static_cast<Input>(values[i]);
+            for (int32_t i = 0; i < count; ++i) to[i] = static_cast<Input>(values[i] + Isa::kUnsignedOffset);
         });
         run(job.reduce, hidden, rows, [&](int32_t row, int32_t first, int32_t count, const int32_t* values) {
             const int8_t* from = x[row] + first;
@@ -219,8 +220,8 @@ struct Tiles {
     }
 
     static InstructionSet describe(const char* name) {
-        return {name,          Isa::kLanes,   Isa::kGroup,   sizeof(Weight), Isa::kVectors, Isa::kInputOffset, kTile,
-                &dense_scratch, &block_scratch, &dense,        &block};
+        return {name,  Isa::kLanes,    Isa::kGroup,    sizeof(Weight), Isa::kVectors, Isa::kInputOffset, Isa::kUnsignedOffset,
+                kTile, &dense_scratch, &block_scratch, &dense,         &block};
     }
 };
 

@@ -5,11 +5,27 @@
 #include <cstdint>
 #include <vector>
 
+#if defined(RAREFY_ARM) && defined(__linux__)
+#include <sys/auxv.h>
+#endif
+
 #include "int8.h"
 #include "int8_layer.h"
 #include "parallel.h"
 
 namespace rarefy {
+
+#if defined(RAREFY_ARM)
+inline bool has_dot_products() {
+#if defined(__ARM_FEATURE_DOTPROD)  // every processor that this build is for, as Apple's are
+    return true;
+#elif defined(__linux__)
+    return getauxval(AT_HWCAP) & 1ul << 20;  // HWCAP_ASIMDDP, which old headers lack
+#else
+    return false;
+#endif
+}
+#endif
 
 // Those of this build that this processor has, the best first.
 inline const std::vector<const InstructionSet*>& instruction_sets() {
@@ -21,6 +37,9 @@ inline const std::vector<const InstructionSet*>& instruction_sets() {
             __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512vnni"))
             found.push_back(&avx512_instructions());
         if (__builtin_cpu_supports("avx2")) found.push_back(&avx2_instructions());
+#elif defined(RAREFY_ARM)
+        if (has_dot_products()) found.push_back(&dotprod_instructions());
+        found.push_back(&neon_instructions());  // every processor of the architecture has it
 #endif
         found.push_back(&plain_instructions());
         return found;

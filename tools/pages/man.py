@@ -28,7 +28,7 @@ ENVIRONMENT = (
     (
         "RAREFY_KERNEL",
         "Set to `python`, Python and torch do the work of the compiled kernels even where these are installed; "
-        "`avx512`, `avx2` or `plain` names the instruction set that they shall use.",
+        "`avx512`, `avx2`, `dotprod`, `neon` or `plain` names the instruction set that they shall use.",
     ),
 )
 
