@@ -3,6 +3,7 @@
 
 PYTHON ?= python3
 PICTURE ?=
+INPUTS ?= 1000000
 
 # The pinned set has wheels for these versions; a newer or older python3 is passed over for one of them.
 find_python = for name in $(PYTHON) python3.12 python3.11; do \
@@ -10,14 +11,15 @@ find_python = for name in $(PYTHON) python3.12 python3.11; do \
 
 venv := .venv
 pip := $(venv)/bin/python -m pip --disable-pip-version-check install --quiet -c constraints.txt
-build_inputs := pyproject.toml constraints.txt $(wildcard kernels/*.cpp kernels/*.h kernels/CMakeLists.txt)
+build_inputs := pyproject.toml constraints.txt $(wildcard kernels/*.cpp kernels/*.h kernels/*.cmake kernels/CMakeLists.txt)
 typed_packages := $(foreach name,codecs entropy kernels data tools,$(if $(wildcard $(name)/__init__.py),-p rarefy.$(name)))
 
-.PHONY: help demo test test-all lint format types pages wheel clean
+.PHONY: help demo test test-all fuzz lint format types pages wheel clean
 
 help:
 	@echo "make demo [PICTURE=path]  encode a picture, compare it with JPEG, WebP and AVIF; results in demo/"
 	@echo "make test | test-all      the test suite without | with its slow parts"
+	@echo "make fuzz [INPUTS=n]      the C++ coder under libFuzzer (needs clang); the corpus grows by what reaches new code"
 	@echo "make lint | types         ruff | mypy"
 	@echo "make pages                write man page, completions and reference anew from parsers and docstrings"
 	@echo "make wheel                build a wheel in dist/ and try it in an empty environment"
@@ -31,6 +33,9 @@ test: $(venv)/all.stamp
 
 test-all: $(venv)/all.stamp
 	$(venv)/bin/python -m pytest -n 2
+
+fuzz: $(venv)/all.stamp
+	cd tests && "$(CURDIR)/$(venv)/bin/python" -m fuzz.native --inputs $(INPUTS)
 
 lint: $(venv)/all.stamp
 	$(venv)/bin/ruff check .
