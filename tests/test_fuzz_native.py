@@ -10,24 +10,17 @@ from fuzz import native
 COMPILERS = [name for name in ("g++", "clang++") if shutil.which(name)]
 pytestmark = pytest.mark.skipif(not COMPILERS, reason="needs g++ or clang++")
 
-# What the corpus must reach. Hostile streams that end well are found by altering good ones, not by `decode`.
-FAULTS = {"truncated", "lanes_reserved", "state_range", "escape_range", "words_left", "state_end", "row_range"}
-REACHED = {
-    "decode": FAULTS | {"too_many_symbols"},
-    "round-trip": FAULTS | {"ok", "certain_symbol", "too_many_symbols"} - {"state_range"},
-    "borders": {"ok", "words_left", "escape_range"},
-}
-
-# Rules of docs/CODER.md as the second coder has them, and the same rules a little wrong.
+# Rules of docs/CODER.md as the second coder has them, and the same rules a little wrong. (An escape of 16 zeros leads
+# out of 16 bits whatever follows, so one of 15 is the longest that matters.)
 WRONG_RULES = {
-    "escape too long": ("if (e == 16)", "if (e == 15)"),
+    "escape too long": ("if (e == 16)", "if (e == 14)"),
     "head unchecked": ("if (states_[lane] < 1u << 16)", "if (states_[lane] < 1u << 15)"),
     "words left": ("if (next_ != stream_.size()) return", "if (next_ > stream_.size()) return"),
     "end of the first lane only": ("if (state != 1u << 16)", "if (states_[0] != 1u << 16 && state > 0)"),
     "late refill": ("if (x >= 1u << 16) return true", "if (x >= 1u << 15) return true"),
     "certain symbols in lanes": ("if (tables_.is_coded(row)) {", "if (++coded_; tables_.is_coded(row)) {"),
     "sides exchanged": ("symbol = t ?", "symbol = !t ?"),
-    "early word": ("if (x >= frequency << (32 - bits))", "if (x + 1 >= frequency << (32 - bits))"),
+    "early word": ("if (x >= bound)", "if (x + 1 >= bound)"),
     "next entry": ("tables_.values(row) + 2, slot)", "tables_.values(row) + 2, slot + 1)"),
 }
 
@@ -56,8 +49,9 @@ def test_inputs_that_were_kept(tmp_path: Path) -> None:
     assert ended.stdout == f"{len(kept)} inputs\n"
     found = native.outcomes(ended.stderr)
     assert sum(counts.total() for counts in found.values()) == len(kept)
-    for target, statuses in REACHED.items():
-        assert statuses <= set(found[target]), target
+    assert set(found) == {"decode", "round-trip", "borders"}
+    assert set().union(*found.values()) == set(native.statuses().values())  # every error, and none
+    assert found["round-trip"]["ok"] >= len(kept) // 10
 
 
 def test_the_corpus_is_small_and_packed_as_it_should_be() -> None:

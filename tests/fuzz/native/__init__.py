@@ -53,15 +53,15 @@ def unpack(packed: bytes) -> Iterator[bytes]:
 
 def outcomes(printed: str) -> dict[str, Counter[str]]:
     """How often each target ended in which status, from what the target printed as it ended."""
-    names = {int(number): name for name, number in _statuses().items()}
+    names = statuses()
     counts: dict[str, Counter[str]] = {}
     for target, status, count in re.findall(r"^outcome (\S+) (\d+) (\d+)$", printed, re.MULTILINE):
         counts.setdefault(target, Counter())[names[int(status)]] += int(count)
     return counts
 
 
-def _statuses() -> dict[str, str]:
-    """The names of the coder's statuses with their numbers."""
+def statuses() -> dict[int, str]:
+    """The names of the coder's statuses by their numbers."""
     listed = re.search(r"enum class Status : int \{(.*?)\}", (KERNELS / "rans.h").read_text(), re.DOTALL)
     assert listed is not None
-    return dict(re.findall(r"(\w+) = (\d+)", listed[1]))
+    return {int(number): name for name, number in re.findall(r"(\w+) = (\d+)", listed[1])}
