@@ -1,6 +1,8 @@
 // The arithmetic of the coded stream (docs/CODER.md), apart from any loop: what one lane does for one symbol.
 //
 // Interleaved rANS with 32-bit states and 16-bit words. `rarefy/entropy/rans.py` defines it; this must give its bytes.
+// Compiled for the CPU by the build and for GPUs at run time, where there is no standard library beyond these types, and
+// every function is one for the device (docs/KERNELS.md, "CUDA").
 #pragma once
 
 #include <cstddef>
@@ -26,7 +28,8 @@ enum class Status : int {
     state_end = 6,        // a final state is not kStateLow
     row_range = 7,        // a row index is beyond the tables
     certain_symbol = 8,   // a symbol to encode differs from the only one its row allows
-    too_many_symbols = 9  // more coded symbols than the rest of the stream can hold
+    too_many_symbols = 9,  // more coded symbols than the rest of the stream can hold
+    section_range = 10     // a section lies beyond its arrays: where sections are described in the device's memory
 };
 
 // One symbol of one row, as the decoder looks it up.
@@ -56,11 +59,19 @@ struct WordReader {
     uint32_t peek() const { return static_cast<uint32_t>(next[0]) | static_cast<uint32_t>(next[1]) << 8; }
 };
 
+// Take an entry from a state whose lowest bits, the slot, lie in that entry.
+inline uint32_t without_entry(uint32_t state, uint32_t frequency, uint32_t start, int precision) {
+    return frequency * (state >> precision) + (state & ((1u << precision) - 1)) - start;
+}
+
+inline bool needs_word(uint32_t state) { return state < kStateLow; }
+inline uint32_t with_word(uint32_t state, uint32_t word) { return state << 16 | word; }
+
 // Bring a state back to its range; false if that needs a word and none is left.
 inline bool refill(uint32_t& state, WordReader& words) {
-    if (state >= kStateLow) return true;
+    if (!needs_word(state)) return true;
     if (words.is_empty()) return false;
-    state = state << 16 | words.peek();
+    state = with_word(state, words.peek());
     words.next += 2;
     return true;
 }
@@ -86,7 +97,21 @@ inline Status get_escape(uint32_t& state, WordReader& words, uint32_t& folded) {
     return Status::ok;
 }
 
-// Collects words in the encoder's order, which is the decoder's backwards; the caller sees to the room.
+// The symbol of an escape: `offset` and `value_count` are its row's. False if it does not fit 16 bits.
+inline bool unfold(uint32_t folded, int32_t offset, uint32_t value_count, int16_t& symbol) {
+    const auto distance = static_cast<int32_t>(folded >> 1);
+    const int32_t value = folded & 1 ? offset - 1 - distance : offset + static_cast<int32_t>(value_count) + distance;
+    symbol = static_cast<int16_t>(value);
+    return symbol == value;
+}
+
+// Mirror of unfold for a symbol that is not among the row's: its index there is negative, or value_count at least.
+inline uint32_t fold(int32_t index, uint32_t value_count) {
+    return index < 0 ? static_cast<uint32_t>(-1 - index) << 1 | 1u : (static_cast<uint32_t>(index) - value_count) << 1;
+}
+
+// Collects words in the encoder's order, which is the decoder's backwards; the caller sees to the room. The functions
+// below take anything with such a put_if.
 struct WordWriter {
     uint16_t* next = nullptr;
 
@@ -97,19 +122,22 @@ struct WordWriter {
     }
 };
 
-inline void put_symbol(uint32_t& state, WordWriter& words, const EncodeEntry& entry, int precision) {
+template <typename Words>
+inline void put_symbol(uint32_t& state, Words& words, const EncodeEntry& entry, int precision) {
     words.put_if(state >= static_cast<uint64_t>(entry.frequency) << (32 - precision), state);
     const auto quotient = static_cast<uint32_t>((state * entry.reciprocal) >> (32 + precision));
     state += entry.start + quotient * ((1u << precision) - entry.frequency);
 }
 
-inline void put_bits(uint32_t& state, WordWriter& words, int bits, uint32_t value) {
+template <typename Words>
+inline void put_bits(uint32_t& state, Words& words, int bits, uint32_t value) {
     words.put_if(state >= uint64_t{1} << (32 - bits), state);
     state = state << bits | value;
 }
 
 // Mirror of get_escape: pushes the pieces in reverse.
-inline void put_escape(uint32_t& state, WordWriter& words, uint32_t folded) {
+template <typename Words>
+inline void put_escape(uint32_t& state, Words& words, uint32_t folded) {
     const uint32_t shifted = (folded >> kEscapeOrder) + 1;
     int extra = 0;
     while (shifted >> (extra + 1)) ++extra;
