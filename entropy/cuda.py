@@ -1,11 +1,12 @@
 """The coder on NVIDIA GPUs: many sections at once, tensors in and tensors out, on whatever stream is current.
 
-A *section* is a stream of its own (docs/CODER.md) over symbols that follow each other in one tensor; their streams follow
-each other in another. A warp works on a section, so there should be hundreds; 32 lanes are fastest. Kernels are compiled
-at first use and kept in the user's cache (docs/KERNELS.md, "CUDA"). The streams are those of `rarefy.entropy.coder`.
+A *section* is a stream of its own (docs/CODER.md) over symbols that follow each other in one tensor; the streams follow
+each other in another. A warp works on a section, so there should be hundreds; 32 lanes are fastest. Kernels are
+compiled at first use and kept in the user's cache (docs/KERNELS.md, "CUDA"). Streams are those of
+`rarefy.entropy.coder`, from it and for it.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from ctypes import Structure, sizeof
 from dataclasses import dataclass
 from typing import Protocol
@@ -13,6 +14,7 @@ from weakref import WeakKeyDictionary
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from rarefy.entropy import rans
@@ -84,7 +86,7 @@ def encode(symbols: Tensor, rows: Tensor, starts: Tensor, tables: Tables, lanes:
     lanes: 1, 2, 4, 8, 16 or 32. Waits for the device once, for the sizes.
 
     Raises OptionError for tensors of other kinds, sections of 2**27 symbols or more or beyond the tensors, and symbols
-    or rows that the tables do not have; UnsupportedError where kernels cannot be compiled or loaded.
+    or rows that the tables do not have; UnsupportedError where no kernels can be had, for want of package or driver.
     """
     if lanes not in rans.LANES:
         raise OptionError(f"{lanes} lanes; 1, 2, 4, 8, 16 or 32 are allowed")
@@ -124,12 +126,12 @@ def decode(streams: Streams, rows: Tensor, starts: Tensor, tables: Tables) -> Te
 class Decoder:
     """Decode streams side by side in as many bursts as their rows become known in.
 
-    Nothing is checked on the host before `finish`: a stream that fails is left where it failed, its further symbols mean
-    nothing, and the others are not touched by it.
+    Nothing is checked on the host before `finish`: a stream that fails is left where it failed, its further symbols
+    mean nothing, and the others are not touched by it.
     """
 
     def __init__(self, streams: Streams, tables: Tables) -> None:
-        """Raises OptionError for tensors of other kinds, UnsupportedError where kernels cannot be compiled or loaded."""
+        """Raises OptionError for tensors of other kinds, UnsupportedError where kernels cannot be had."""
         _require(streams.data, "data", (torch.uint8,), streams.data)
         for name in ("starts", "sizes"):
             _require(getattr(streams, name), name, (torch.int64,), streams.starts, streams.data.device)
@@ -251,24 +253,22 @@ class _Launch:
         return max(1, min(-(-count // warps), together)), warps * WARP, shared
 
 
-class _Layout(Protocol):
-    """How tables become words; a name of the layout in the cache too."""
-
-    def __call__(self, tables: Tables) -> np.ndarray: ...  # type: ignore[type-arg]
-
-
+_Layout = Callable[[Tables], NDArray[np.uint32]]
 _WORDS: WeakKeyDictionary[Tables, dict[tuple[torch.device, _Layout], Tensor]] = WeakKeyDictionary()
 
 
 def _words_on(device: torch.device, tables: Tables, layout: _Layout) -> Tensor:
-    """Tables on a device: made once, and whole before any stream reads them."""
+    """Tables on a device: made once, whole before any stream reads them, there until all have."""
     known = _WORDS.setdefault(tables, {})
     if (device, layout) not in known:
         words = torch.from_numpy(layout(tables).view(np.int32)).to(device)
         if device.type == "cuda":
             torch.cuda.current_stream(device).synchronize()
         known[device, layout] = words
-    return known[device, layout]
+    words = known[device, layout]
+    if device.type == "cuda":
+        words.record_stream(torch.cuda.current_stream(device))
+    return words
 
 
 def _placed(sizes: Tensor) -> tuple[Tensor, Tensor]:

@@ -1,10 +1,10 @@
 """Tables as the GPU's kernels read them: arrays of 32-bit words, small enough for the memory beside the processors.
 
-For decoding (`DecodeTable` in kernels/cuda/decode.cuh), first one word a row: where its block begins, times 32, plus twice
-the bits of its buckets, plus 1 if it is coded. A block has a word of offset and number of values, a word for each of its
-2**bits buckets of slots with the first and the last entry that reach into it, and one for each entry: start and frequency.
-64 usual rows take 48 kB. Wide rows have 256 buckets, narrow ones as few as 4: a search among the two to three entries left
-is shorter on a GPU, where a warp waits for its slowest thread, than the rows' tables would be if they were finer.
+For decoding (`DecodeTable` in kernels/cuda/decode.cuh), first one word a row: where its block begins, times 32, plus
+twice the bits of its buckets, plus 1 if it is coded. A block has a word of offset and number of values, a word for each
+of its 2**bits buckets of slots with the first and the last entry that reach into it, and one for each entry: start and
+frequency. Rows have twice as many buckets as entries, up to 256; between the entries of a bucket a kernel halves.
+64 usual rows take 48 kB.
 
 For encoding (`EncodeTable` in kernels/cuda/encode.cuh), two words a row (its first entry, with the highest bit if it is
 coded; offset and number of values), then four words an entry: EncodeEntry of kernels/rans.h.

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterator
+from contextlib import suppress
 from ctypes import sizeof
 from functools import cache
 from pathlib import Path
@@ -13,11 +14,13 @@ from emulation import COMPILER, Emulation, library
 from numpy.typing import NDArray
 from torch import Tensor
 
+from rarefy import kernels
 from rarefy.entropy import coder, cuda, rans
 from rarefy.entropy.cuda_tables import decode_words, encode_words
 from rarefy.entropy.tables import Tables, scale_tables
 from rarefy.errors import FormatError, OptionError, RarefyError, TruncatedError, UnsupportedError
-from rarefy.kernels.cuda import arguments, compile
+from rarefy.kernels.cuda import arguments, compile, driver
+from rarefy.tools import bench_cuda
 
 Symbols = NDArray[np.int16]
 Rows = NDArray[np.uint16]
@@ -26,7 +29,7 @@ Sections = list[tuple[Symbols, Rows]]
 ARCHITECTURES = ("sm_80", "sm_90")
 GPUS = [
     pytest.param("emulation", marks=pytest.mark.skipif(COMPILER is None, reason="no C++ compiler here")),
-    pytest.param("emulation, tables in global memory", marks=pytest.mark.skipif(COMPILER is None, reason="no compiler")),
+    pytest.param("emulation, global", marks=pytest.mark.skipif(COMPILER is None, reason="no C++ compiler here")),
     pytest.param("cuda", marks=pytest.mark.gpu),
 ]
 
@@ -38,7 +41,7 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(params=GPUS)
 def device(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
-    """The device that tensors go to: the CPU where the kernels are emulated."""
+    """The device that tensors go to: the CPU where the kernels are emulated, with tables in either memory."""
     if request.param == "cuda":
         yield "cuda"
         return
@@ -241,13 +244,11 @@ def test_damaged_streams_fail_as_elsewhere_and_alone(device: str, seed: int) -> 
     sections = [random_section(rng, tables, int(count)) for count in rng.integers(0, 120, 40)]
     streams = [coder.encode(*section, tables, int(rng.choice(rans.LANES))) for section in sections]
     streams = [damaged(rng, stream) if rng.random() < 0.8 else stream for stream in streams]
-    symbols, rows, starts = tensors(sections, device)
+    _, rows, starts = tensors(sections, device)
     decoder = cuda.Decoder(cuda.Streams.from_bytes(streams, device), tables)
     decoded = decoder.decode(rows, starts).cpu().numpy()
-    try:
+    with suppress(RarefyError):  # compared below, section by section
         decoder.finish()
-    except RarefyError:
-        pass  # compared below, section by section
     parts = np.split(decoded, starts[1:-1].cpu().numpy())
     for stream, (_, under), status, part in zip(streams, sections, decoder.status.tolist(), parts, strict=True):
         expected = outcome(stream, under, tables)
@@ -324,6 +325,17 @@ def test_rows_beyond_the_tables_while_decoding(device: str) -> None:
     assert torch.equal(decoded[70:], message[70:])
 
 
+def test_a_row_beyond_the_tables_is_told_before_the_fault_of_a_stream(device: str) -> None:
+    """As the other coders, which look at all rows first."""
+    tables = plain_tables()
+    rows = np.zeros(70, np.uint16)
+    stream = coder.encode(rows.astype(np.int16) + 9, rows, tables, 1)[:-20]
+    rows[69] = 2
+    _, under, starts = tensors([(rows.astype(np.int16), rows)], device)
+    with pytest.raises(OptionError, match="a row"):
+        cuda.decode(cuda.Streams.from_bytes([stream], device), under, starts, tables)
+
+
 def test_more_symbols_than_bytes_can_hold(device: str) -> None:
     rows = torch.zeros(5000, dtype=torch.uint8, device=device)
     streams = cuda.Streams.from_bytes([bytes.fromhex("00 00000100")], device)
@@ -374,17 +386,51 @@ def test_words_of_tables_find_what_the_tables_say(seed: int) -> None:
 
 
 def test_usual_tables_leave_room_for_two_blocks() -> None:
-    """64 rows, on a multiprocessor with 164 kB (sm_80), beside the queues and what a block is charged anyway."""
+    """64 rows, beside queues and what a block is charged anyway: to decode on sm_80 (164 kB), to encode on sm_90."""
     tables = scale_tables(64, 0.04, 30)
-    for words in (decode_words(tables), encode_words(tables)):
+    for words, room in ((decode_words(tables), 164), (encode_words(tables), 228)):
         block = 4 * len(words) + arguments.MOST_THREADS // arguments.WARP * arguments.QUEUE_BYTES + 1024
-        assert 2 * block <= 164 * 1024 or words is not None and len(words) > 19_000
+        assert 2 * block <= room * 1024
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(COMPILER is None, reason="no C++ compiler here")
+@pytest.mark.parametrize("piece", range(4))
+def test_a_hundred_million_symbols(piece: int, built: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In emulation, against the compiled coder."""
+    if not kernels.available():
+        pytest.skip("the compiled coder was not built")
+    emulation = Emulation(library(built))
+    monkeypatch.setattr(cuda, "_device_of", lambda tensor: emulation)
+    rng = np.random.default_rng(piece)
+    for _ in range(5):
+        tables = usual_tables() if rng.random() < 0.5 else random_tables(rng, 200)
+        lanes = int(rng.choice(rans.LANES, p=[0.05, 0.05, 0.1, 0.2, 0.2, 0.4]))
+        sections = [random_section(rng, tables, 100_000) for _ in range(50)]
+        symbols, rows, starts = tensors(sections, "cpu")
+        streams = cuda.encode(symbols, rows, starts, tables, lanes)
+        assert streams.to_bytes() == [coder.encode(*section, tables, lanes) for section in sections]
+        assert torch.equal(cuda.decode(streams, rows, starts, tables), symbols)
+
+
+def test_the_measurement_measures(device: str) -> None:
+    result = bench_cuda.measure_cuda(symbols=1 << 12, sections=16, runs=2, device=device)
+    assert result["is_equal"] and 1 < result["bits_per_symbol"] < 3
+    assert "those of the CPU" in bench_cuda.table(result)
 
 
 def test_tensors_elsewhere_are_refused() -> None:
     rows = torch.zeros(4, dtype=torch.uint8)
     with pytest.raises(OptionError, match="CUDA device"):
         cuda.encode(rows.to(torch.int16), rows, cuda.section_starts([4], "cpu"), plain_tables())
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="for machines without a GPU")
+def test_a_machine_without_a_gpu_says_so() -> None:
+    with pytest.raises(UnsupportedError, match="no CUDA device"):
+        bench_cuda.measure_cuda()
+    with pytest.raises(UnsupportedError, match="GPU coder"):
+        driver.device(0)
 
 
 @pytest.mark.gpu

@@ -1,4 +1,4 @@
-"""What the kernels are given, as in `arguments.cuh`: structures of the same layout, with addresses in the device's memory."""
+"""What the kernels are given, as in `arguments.cuh`: structures of the same layout, with addresses on the device."""
 
 from ctypes import Structure, c_double, c_int32, c_int64, c_uint32, c_uint64
 

@@ -1,7 +1,7 @@
 """Kernel sources to machine code with NVRTC, which needs neither a GPU nor a driver; the result is kept on disk.
 
-Kept files are found by a hash of the sources, the options and NVRTC's version, hold a hash of their own contents, and are
-made anew where that does not fit.
+Kept files are found by a hash of the sources, the options and NVRTC's version. They hold a hash of their own contents
+and are made anew where that does not fit.
 """
 
 import os
@@ -17,8 +17,8 @@ FOLDER = Path(__file__).resolve().parent
 OPTIONS = ("--std=c++17", "--device-as-default-execution-space", "--ptxas-options=-v", "--ptxas-options=-warn-spills")
 # By the names that the sources include them under.
 HEADERS = {
-    "cstdint": FOLDER / "fixed_width.h",
-    "cstddef": FOLDER / "fixed_width.h",
+    "cstdint": FOLDER / "fixed_width.cuh",
+    "cstddef": FOLDER / "fixed_width.cuh",
     "../rans.h": FOLDER.parent / "rans.h",
     **{name: FOLDER / name for name in ("arguments.cuh", "warp.cuh", "decode.cuh", "encode.cuh")},
 }

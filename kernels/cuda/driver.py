@@ -1,4 +1,4 @@
-"""Loading and launching through the driver's interface, in the context that torch uses too (the device's primary one)."""
+"""Loading and launching through the driver's interface, in the context that torch uses: the device's primary one."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -52,9 +52,7 @@ class Device:
         """Tell how many blocks of a kernel one multiprocessor runs at a time."""
         with self._current():
             return int(
-                self._call(
-                    "cuOccupancyMaxActiveBlocksPerMultiprocessor", self._function(name), threads, shared_bytes
-                )
+                self._call("cuOccupancyMaxActiveBlocksPerMultiprocessor", self._function(name), threads, shared_bytes)
             )
 
     def _function(self, name: str) -> Any:
@@ -97,4 +95,8 @@ def _driver() -> Any:
         from cuda.bindings import driver
     except ImportError as error:
         raise UnsupportedError("the GPU coder needs the package cuda-bindings: pip install 'rarefy[cuda]'") from error
+    try:
+        driver.cuDriverGetVersion()
+    except (RuntimeError, OSError) as error:
+        raise UnsupportedError(f"the GPU coder needs NVIDIA's driver, which does not load: {error}") from error
     return driver
