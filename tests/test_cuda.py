@@ -414,7 +414,7 @@ def test_a_hundred_million_symbols(piece: int, built: Path, monkeypatch: pytest.
 
 
 def test_the_measurement_measures(device: str) -> None:
-    result = bench_cuda.measure_cuda(symbols=1 << 12, sections=16, runs=2, device=device)
+    result = bench_cuda.measure_cuda(symbols=1 << 13, sections=4, runs=1, device=device)
     assert result["is_equal"] and 1 < result["bits_per_symbol"] < 3
     assert "those of the CPU" in bench_cuda.table(result)
 
