@@ -36,6 +36,7 @@ from rarefy.kernels.cuda.arguments import (
 
 LANES = 32  # one for each thread of a warp
 ALIGNMENT = 4  # streams begin one byte before a multiple of this, so that their states and words are aligned
+SECTION_RANGE = 10  # beside the faults of rans.FAULTS, as in kernels/cuda/arguments.cuh
 _STATUS = StreamState.status.offset // 4
 
 
@@ -195,7 +196,10 @@ def check(status: Tensor) -> None:
     failed = torch.nonzero(found)
     if len(failed):
         section = int(failed[0])
-        fault = rans.fault(int(found[section]))
+        code = int(found[section])
+        if code == SECTION_RANGE:
+            raise OptionError(f"section {section} lies beyond the tensors, or has too many symbols")
+        fault = rans.fault(code)
         raise type(fault)(f"section {section}: {fault}")
 
 

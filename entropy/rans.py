@@ -20,7 +20,7 @@ LANES = (1, 2, 4, 8, 16, 32)
 LONGEST_PREFIX = 17 - ESCAPE_ORDER  # the farthest distance, 2 * 65535 + 1 with its side, needs no more zeros
 
 TRUNCATED, LANES_RESERVED, STATE_RANGE, ESCAPE_RANGE, WORDS_LEFT = 1, 2, 3, 4, 5
-STATE_END, ROW_RANGE, CERTAIN_SYMBOL, TOO_MANY_SYMBOLS, SECTION_RANGE = 6, 7, 8, 9, 10
+STATE_END, ROW_RANGE, CERTAIN_SYMBOL, TOO_MANY_SYMBOLS = 6, 7, 8, 9
 
 # Keep in step with Status in kernels/rans.h.
 FAULTS: dict[int, tuple[type[RarefyError], str]] = {
@@ -33,7 +33,6 @@ FAULTS: dict[int, tuple[type[RarefyError], str]] = {
     ROW_RANGE: (OptionError, "a row index is beyond the tables"),
     CERTAIN_SYMBOL: (OptionError, "a symbol differs from the only one that its certain row allows"),
     TOO_MANY_SYMBOLS: (TruncatedError, "the coded stream is too short for so many symbols"),
-    SECTION_RANGE: (OptionError, "its place lies beyond the tensors, or it has too many symbols"),
 }
 
 

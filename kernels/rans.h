@@ -28,8 +28,7 @@ enum class Status : int {
     state_end = 6,        // a final state is not kStateLow
     row_range = 7,        // a row index is beyond the tables
     certain_symbol = 8,   // a symbol to encode differs from the only one its row allows
-    too_many_symbols = 9,  // more coded symbols than the rest of the stream can hold
-    section_range = 10     // a section lies beyond its arrays: where sections are described in the device's memory
+    too_many_symbols = 9  // more coded symbols than the rest of the stream can hold
 };
 
 // One symbol of one row, as the decoder looks it up.

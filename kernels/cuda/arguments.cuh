@@ -10,6 +10,9 @@ namespace rarefy {
 // A section has fewer symbols than this: with kEscapeSteps + 1 words each, its words can be counted in 32 bits.
 constexpr int64_t kMostSymbols = int64_t{1} << 27;
 
+// A fault beside those of Status: a section or a stream lies beyond its array. Only here are they told in memory.
+constexpr auto kSectionRange = static_cast<Status>(10);
+
 // Tables as one array of words that is copied to shared memory where it fits; rarefy/entropy/cuda_tables.py has both
 // layouts.
 struct TableWords {

@@ -194,7 +194,7 @@ void decode_sections(const DecodeArguments& arguments) {
         StreamState& stream = arguments.streams[section];
         if (!section_is_valid(arguments.sections, section)) {
             __syncwarp();  // all have read the status before it is written
-            if (thread_of_warp() == 0 && stream.status == 0) stream.status = static_cast<int32_t>(Status::section_range);
+            if (thread_of_warp() == 0 && stream.status == 0) stream.status = static_cast<int32_t>(kSectionRange);
             continue;
         }
         const int64_t begin = arguments.sections.starts[section], end = arguments.sections.starts[section + 1];
@@ -212,7 +212,7 @@ inline Status open_stream(const uint8_t* data, int64_t size, StreamState& stream
     const uint32_t lanes = 1u << data[0];
     const int64_t header = 1 + 4 * int64_t{lanes};
     if (size < header || (size - header) % 2 != 0) return Status::truncated;
-    if ((size - header) / 2 > int64_t{kAll}) return Status::section_range;
+    if ((size - header) / 2 > int64_t{kAll}) return kSectionRange;
     uint32_t state = kStateLow;
     if (thread < lanes) {
         const uint8_t* bytes = data + 1 + 4 * int64_t{thread};
@@ -242,7 +242,7 @@ inline void open_streams(const OpenArguments& arguments) {
             stream.lanes = 1;
         }
         __syncwarp();
-        const Status status = is_inside ? open_stream(arguments.bytes + start, size, stream) : Status::section_range;
+        const Status status = is_inside ? open_stream(arguments.bytes + start, size, stream) : kSectionRange;
         if (thread_of_warp() == 0) stream.status = static_cast<int32_t>(status);
     }
 }

@@ -177,7 +177,7 @@ void encode_sections(const EncodeArguments& arguments) {
                                            kIsWriting ? out + arguments.sizes[section] : nullptr);
         Status status = encoder.encode(static_cast<const RowIndex*>(arguments.rows) + begin, arguments.symbols + begin,
                                        static_cast<uint32_t>(end - begin));
-        if (!is_valid) status = Status::section_range;
+        if (!is_valid) status = kSectionRange;
         if (kIsWriting) {
             encoder.write_header(out);
         } else if (thread_of_warp() == 0) {
