@@ -146,8 +146,7 @@ class Lattice(Gains):
             scaled = y.float() * gain
             if not scaled.abs().max() <= LARGEST:
                 raise WeightsError(
-                    "the transforms gave latents that are not finite, or beyond 16 bits: these weights cannot code this "
-                    "picture"
+                    "the transforms gave latents that are not finite or beyond 16 bits: these weights cannot code this"
                 )
             symbols = scaled.round().to(torch.int16).cpu().numpy()
         coder, level = self._coder(), level_of(quality, QUALITY_LEVELS)

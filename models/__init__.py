@@ -1,1 +1,1 @@
-"""Networks only: transforms, hyper and context networks. They import nothing of rarefy but each other."""
+"""Networks only: transforms, hyper and context networks. They import nothing of rarefy but each other and kernels."""

@@ -2,11 +2,14 @@
 
 Every band is split again, so that J levels turn [B, C, N] into [B, C 2^J, N / 2^J] and [B, C, H, W] into
 [B, C 4^J, H / 2^J, W / 2^J] (Jacobellis and Yadwadkar, "Learned Compression for Compressed Learning", 2024). Lifting
-(Daubechies and Sweldens 1998) is inverted by the same steps backwards, whatever happens at the border.
+(Daubechies and Sweldens 1998) is inverted by the same steps backwards, whatever happens at the border. Pictures on the
+CPU take compiled code where nothing is to be learned.
 """
 
 import torch
 from torch import Tensor
+
+from rarefy import kernels
 
 # The steps in turn change the odd samples, the even ones, the odd ones, the even ones.
 STEPS = (-1.586134342059924, -0.052980118572961, 0.882911075530934, 0.443506852043971)
@@ -65,6 +68,8 @@ def packets(x: Tensor, levels: int, boundary: str = "symmetric") -> Tensor:
     low high, ... with the first axis as the last digit, and each channel's bands stay together, the first level's as
     the slowest digit.
     """
+    if _is_for_kernels(x, levels, boundary):
+        return _split_compiled(x, levels)
     for _ in range(levels):
         bands = x.unsqueeze(2)  # [B, C, bands, ...]
         for axis in range(-1, 1 - x.dim(), -1):
@@ -76,6 +81,8 @@ def packets(x: Tensor, levels: int, boundary: str = "symmetric") -> Tensor:
 def signal(bands: Tensor, levels: int, boundary: str = "symmetric") -> Tensor:
     """The inverse of `packets`."""
     axes = bands.dim() - 2
+    if _is_for_kernels(bands, levels, boundary):
+        return _merge_compiled(bands, levels)
     for _ in range(levels):
         x = bands.unflatten(1, (-1, 2**axes))
         for axis in range(-axes, 0):
@@ -83,3 +90,30 @@ def signal(bands: Tensor, levels: int, boundary: str = "symmetric") -> Tensor:
             x = merge(x[:, :, :, 0], x[:, :, :, 1], axis, boundary)
         bands = x.flatten(1, 2)
     return bands
+
+
+def _is_for_kernels(x: Tensor, levels: int, boundary: str) -> bool:
+    """Whether compiled code does the same: pictures on the CPU in float32, without gradients."""
+    is_plain = x.dim() == 4 and x.dtype == torch.float32 and x.device.type == "cpu" and boundary == "symmetric"
+    is_watched = torch.compiler.is_compiling() or (torch.is_grad_enabled() and x.requires_grad)
+    return is_plain and levels > 0 and x.numel() > 0 and not is_watched and kernels.available()
+
+
+def _split_compiled(x: Tensor, levels: int) -> Tensor:
+    from rarefy.kernels import _packets
+
+    batch, channels, height, width = x.shape
+    bands = torch.empty(batch, channels << 2 * levels, height >> levels, width >> levels)
+    planes = x.detach().contiguous().flatten(0, 1).numpy()
+    _packets.split(planes, bands.flatten(0, 1).numpy(), levels, torch.get_num_threads())
+    return bands
+
+
+def _merge_compiled(bands: Tensor, levels: int) -> Tensor:
+    from rarefy.kernels import _packets
+
+    batch, channels, height, width = bands.shape
+    x = torch.empty(batch, channels >> 2 * levels, height << levels, width << levels)
+    rows = bands.detach().contiguous().flatten(0, 1).numpy()
+    _packets.merge(rows, x.flatten(0, 1).numpy(), levels, torch.get_num_threads())
+    return x

@@ -14,7 +14,7 @@ FOLDERS = ("codecs", "entropy", "models", "kernels", "data", "tools")
 MAY_IMPORT = {
     "kernels": set(),
     "entropy": {"kernels"},
-    "models": set(),
+    "models": {"kernels"},
     "codecs": {"entropy", "models", "weights"},
     "data": {"codecs"},
     "tools": {"codecs", "entropy", "models", "kernels", "data", "weights"},

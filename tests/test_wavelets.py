@@ -4,7 +4,9 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from settings import using
 
+from rarefy import kernels
 from rarefy.models.wavelets import BOUNDARIES, packets, signal
 
 # Made with PyWavelets 1.8.0, mode "periodization".
@@ -69,3 +71,20 @@ def test_what_is_far_away_changes_nothing() -> None:
     changed[..., :64] = 0
     difference = (packets(x, 3) - packets(changed, 3)).abs().amax((0, 1))
     assert difference[:8].min() > 0 and difference[12:].max() == 0  # 28 samples on either side
+
+
+@pytest.mark.skipif(not kernels.available(), reason="the compiled kernels were not built")
+@pytest.mark.parametrize("levels", [1, 2, 3])
+@pytest.mark.parametrize("size", [(1, 1), (1, 5), (7, 1), (3, 4)])
+def test_compiled_code_equals_torch(levels: int, size: tuple[int, int]) -> None:
+    sides = [side << levels for side in size]
+    x = torch.rand(2, 3, *sides, generator=torch.Generator().manual_seed(levels)) - 0.5
+    with using("python"):
+        bands = packets(x, levels)
+        back = signal(bands, levels)
+    found = packets(x, levels)
+    torch.testing.assert_close(found, bands, atol=2e-6, rtol=0)
+    torch.testing.assert_close(signal(found, levels), back, atol=2e-6, rtol=0)
+    assert packets(x.clone().requires_grad_(), levels).requires_grad
+    last = x.contiguous(memory_format=torch.channels_last)
+    torch.testing.assert_close(packets(last, levels), found, atol=0, rtol=0)
