@@ -6,32 +6,25 @@ compiled at first use and kept in the user's cache (docs/KERNELS.md, "CUDA"). St
 `rarefy.entropy.coder`, from it and for it.
 """
 
-from collections.abc import Callable, Sequence
-from ctypes import Structure, sizeof
+from collections.abc import Sequence
+from ctypes import sizeof
 from dataclasses import dataclass
-from typing import Protocol
-from weakref import WeakKeyDictionary
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from rarefy.entropy import rans
+from rarefy.entropy.cuda_launch import Launch, launch_on_streams
 from rarefy.entropy.cuda_tables import decode_words, encode_words
 from rarefy.entropy.tables import Tables
 from rarefy.errors import OptionError
 from rarefy.kernels.cuda.arguments import (
-    MOST_THREADS,
-    QUEUE_BYTES,
-    WARP,
     DecodeArguments,
     EncodeArguments,
     FinishArguments,
     OpenArguments,
-    Sections,
     StreamState,
-    TableWords,
 )
 
 LANES = 32  # one for each thread of a warp
@@ -58,14 +51,12 @@ class Streams:
     @classmethod
     def from_bytes(cls, streams: Sequence[bytes], device: torch.device | str) -> "Streams":
         """Take streams such as `rarefy.entropy.coder.encode` gives to a device."""
-        sizes = torch.tensor([len(stream) for stream in streams], dtype=torch.int64)
+        sizes = torch.tensor([len(stream) for stream in streams], dtype=torch.int64, device="cpu")
         starts, total = _placed(sizes)
-        data = torch.zeros(int(total), dtype=torch.uint8)
+        data = np.zeros(int(total), np.uint8)
         for stream, start in zip(streams, starts.tolist(), strict=True):
-            data[start : start + len(stream)] = torch.frombuffer(bytearray(stream or b"\0"), dtype=torch.uint8)[
-                : len(stream)
-            ]
-        return cls(data.to(device), starts.to(device), sizes.to(device))
+            data[start : start + len(stream)] = np.frombuffer(stream, np.uint8)
+        return cls(torch.from_numpy(data).to(device), starts.to(device), sizes.to(device))
 
     def to_bytes(self) -> list[bytes]:
         """Give the streams to the host, one after the other; waits for the device."""
@@ -93,7 +84,7 @@ def encode(symbols: Tensor, rows: Tensor, starts: Tensor, tables: Tables, lanes:
         raise OptionError(f"{lanes} lanes; 1, 2, 4, 8, 16 or 32 are allowed")
     _require(symbols, "symbols", (torch.int16,), rows)
     _require_sections(rows, starts)
-    launch = _Launch(rows, starts, tables, encode_words)
+    launch = Launch(rows, starts, tables, encode_words)
     sizes = torch.empty(len(starts) - 1, dtype=torch.int64, device=rows.device)
     status = torch.empty(len(starts) - 1, dtype=torch.int32, device=rows.device)
     arguments = EncodeArguments(
@@ -148,7 +139,7 @@ class Decoder:
             streams=self._states.data_ptr(),
             count=len(streams),
         )
-        self._on_each_stream("open_streams", arguments)
+        launch_on_streams("open_streams", arguments, self._states)
 
     def decode(self, rows: Tensor, starts: Tensor) -> Tensor:
         """Decode the next symbols, one per row: int16 [n] from uint8 or uint16 [n], without waiting for the device.
@@ -166,7 +157,7 @@ class Decoder:
             rows=rows.data_ptr(),
             symbols=symbols.data_ptr(),
         )
-        _Launch(rows, starts, self._tables, decode_words).run("decode", arguments)
+        Launch(rows, starts, self._tables, decode_words).run("decode", arguments)
         return symbols
 
     @property
@@ -180,14 +171,8 @@ class Decoder:
         Raises what `rarefy.entropy.coder.Decoder` raises, for the first stream that failed.
         """
         arguments = FinishArguments(streams=self._states.data_ptr(), count=len(self._streams))
-        self._on_each_stream("finish_streams", arguments)
+        launch_on_streams("finish_streams", arguments, self._states)
         check(self.status)
-
-    def _on_each_stream(self, kernel: str, arguments: Structure) -> None:
-        if len(self._streams):
-            warps = MOST_THREADS // WARP
-            blocks = min(-(-len(self._streams) // warps), 65535)
-            _device_of(self._states).launch(kernel, arguments, blocks, MOST_THREADS, 0, _stream_of(self._states))
 
 
 def check(status: Tensor) -> None:
@@ -201,78 +186,6 @@ def check(status: Tensor) -> None:
             raise OptionError(f"section {section} lies beyond the tensors, or has too many symbols")
         fault = rans.fault(code)
         raise type(fault)(f"section {section}: {fault}")
-
-
-class Kernels(Protocol):
-    """What the coder asks of a device: `rarefy.kernels.cuda.driver.Device`, or an emulation in tests."""
-
-    multiprocessors: int
-    shared_bytes: int
-
-    def launch(
-        self, name: str, arguments: Structure, blocks: int, threads: int, shared_bytes: int, stream: int = 0
-    ) -> None: ...
-    def blocks_together(self, name: str, threads: int, shared_bytes: int) -> int: ...
-
-
-class _Launch:
-    """Launches over sections, whose warps take one section after the other."""
-
-    def __init__(self, rows: Tensor, starts: Tensor, tables: Tables, layout: "_Layout") -> None:
-        self._rows, self._starts = rows, starts
-        self._kernels = _device_of(rows)
-        self._words = _words_on(rows.device, tables, layout)
-        room = self._kernels.shared_bytes - MOST_THREADS // WARP * QUEUE_BYTES
-        self._is_shared = 4 * len(self._words) <= room
-        self._table_words = TableWords(
-            words=self._words.data_ptr(),
-            word_count=len(self._words),
-            row_count=len(tables),
-            precision=tables.precision,
-            is_shared=self._is_shared,
-            fewest_bits=tables.fewest_bits,
-        )
-
-    def run(self, verb: str, arguments: DecodeArguments | EncodeArguments) -> None:
-        """Launch on the current stream. verb: the first part of the kernel's name."""
-        count = len(self._starts) - 1
-        if not count:
-            return
-        following = torch.zeros(1, dtype=torch.int32, device=self._rows.device)
-        arguments.tables = self._table_words
-        arguments.sections = Sections(
-            starts=self._starts.data_ptr(),
-            symbol_count=len(self._rows),
-            count=count,
-            next=following.data_ptr(),
-        )
-        name = f"{verb}_{str(self._rows.dtype).removeprefix('torch.')}_{'shared' if self._is_shared else 'global'}"
-        self._kernels.launch(name, arguments, *self._shape(name, count), _stream_of(self._rows))
-
-    def _shape(self, name: str, count: int) -> tuple[int, int, int]:
-        """Blocks, threads and shared memory: as many blocks as run together, small ones where sections are few."""
-        warps = max(1, min(MOST_THREADS // WARP, -(-count // (2 * self._kernels.multiprocessors))))
-        shared = warps * QUEUE_BYTES + (4 * len(self._words) if self._is_shared else 0)
-        together = self._kernels.blocks_together(name, warps * WARP, shared) * self._kernels.multiprocessors
-        return max(1, min(-(-count // warps), together)), warps * WARP, shared
-
-
-_Layout = Callable[[Tables], NDArray[np.uint32]]
-_WORDS: WeakKeyDictionary[Tables, dict[tuple[torch.device, _Layout], Tensor]] = WeakKeyDictionary()
-
-
-def _words_on(device: torch.device, tables: Tables, layout: _Layout) -> Tensor:
-    """Tables on a device: made once, whole before any stream reads them, there until all have."""
-    known = _WORDS.setdefault(tables, {})
-    if (device, layout) not in known:
-        words = torch.from_numpy(layout(tables).view(np.int32)).to(device)
-        if device.type == "cuda":
-            torch.cuda.current_stream(device).synchronize()
-        known[device, layout] = words
-    words = known[device, layout]
-    if device.type == "cuda":
-        words.record_stream(torch.cuda.current_stream(device))
-    return words
 
 
 def _placed(sizes: Tensor) -> tuple[Tensor, Tensor]:
@@ -298,16 +211,3 @@ def _require_sections(rows: Tensor, starts: Tensor) -> None:
     _require(starts, "starts", (torch.int64,), starts, rows.device)
     if not 1 <= len(starts) < 1 << 31:
         raise OptionError("starts must hold where each section begins, and where the last one ends")
-
-
-def _device_of(tensor: Tensor) -> Kernels:
-    if tensor.device.type != "cuda":
-        raise OptionError(f"the GPU coder takes tensors on a CUDA device, not on {tensor.device}")
-    from rarefy.kernels.cuda import driver
-
-    return driver.device(tensor.get_device())
-
-
-def _stream_of(tensor: Tensor) -> int:
-    """The handle of the current stream of a tensor's device."""
-    return torch.cuda.current_stream(tensor.device).cuda_stream if tensor.device.type == "cuda" else 0

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from rarefy import kernels
-from rarefy.entropy import coder, cuda, rans
+from rarefy.entropy import coder, cuda, cuda_launch, rans
 from rarefy.entropy.cuda_tables import decode_words, encode_words
 from rarefy.entropy.tables import Tables, scale_tables
 from rarefy.errors import FormatError, OptionError, RarefyError, TruncatedError, UnsupportedError
@@ -46,7 +46,7 @@ def device(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> I
         yield "cuda"
         return
     emulation = Emulation(library(request.getfixturevalue("built")), 232_448 if request.param == "emulation" else 8_192)
-    monkeypatch.setattr(cuda, "_device_of", lambda tensor: emulation)
+    monkeypatch.setattr(cuda_launch, "device_of", lambda tensor: emulation)
     yield "cpu"
     kind = "shared" if request.param == "emulation" else "global"
     assert all(kind in name for name, _, _ in emulation.launched if "streams" not in name)
@@ -401,7 +401,7 @@ def test_a_hundred_million_symbols(piece: int, built: Path, monkeypatch: pytest.
     if not kernels.available():
         pytest.skip("the compiled coder was not built")
     emulation = Emulation(library(built))
-    monkeypatch.setattr(cuda, "_device_of", lambda tensor: emulation)
+    monkeypatch.setattr(cuda_launch, "device_of", lambda tensor: emulation)
     rng = np.random.default_rng(piece)
     for _ in range(5):
         tables = usual_tables() if rng.random() < 0.5 else random_tables(rng, 200)
@@ -414,7 +414,7 @@ def test_a_hundred_million_symbols(piece: int, built: Path, monkeypatch: pytest.
 
 
 def test_the_measurement_measures(device: str) -> None:
-    result = bench_cuda.measure_cuda(symbols=1 << 13, sections=4, runs=1, device=device)
+    result = bench_cuda.measure_cuda(symbols=1 << 12, sections=2, runs=1, device=device)
     assert result["is_equal"] and 1 < result["bits_per_symbol"] < 3
     assert "those of the CPU" in bench_cuda.table(result)
 
