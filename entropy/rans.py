@@ -59,7 +59,7 @@ def encode(symbols: NDArray[np.int16], rows: NDArray[np.uint16], tables: Tables,
         position, lane = coded[number], number % lanes
         pieces = list(_pieces(int(symbols[position]), int(rows[position]), tables))
         for piece in reversed(pieces):
-            states[lane] = _put(states[lane], piece, words)
+            states[lane] = put(states[lane], piece, words)
     header = bytes([LANES.index(lanes)]) + np.array(states, "<u4").tobytes()
     return header + np.array(words[::-1], "<u2").tobytes()
 
@@ -107,7 +107,7 @@ def _escape_pieces(folded: int) -> Iterator[Piece]:
     yield Piece(folded & ((1 << ESCAPE_ORDER) - 1), 1, ESCAPE_ORDER)
 
 
-def _put(state: int, piece: Piece, words: list[int]) -> int:
+def put(state: int, piece: Piece, words: list[int]) -> int:
     """Push a piece onto a state, which first hands its low word out if it would grow beyond 32 bits."""
     start, frequency, bits = piece
     if state >= frequency << (32 - bits):

@@ -1,8 +1,9 @@
 """Compiled kernels, and which of them may be used.
 
-`_rans` is the entropy coder, `_int8` the layers of the integer network for several instruction sets, `_latents` what is
-between means and symbols. All are optional: where they were not built, or where `RAREFY_KERNEL=python` is in the
-environment, Python and torch do the same work, slower. Any other `RAREFY_KERNEL` names one of `INSTRUCTION_SETS`.
+`_rans` is the entropy coder, `_tokens` that of token streams, `_int8` the layers of the integer network for several
+instruction sets, `_latents` what is between means and symbols. All are optional: where they were not built, or where
+`RAREFY_KERNEL=python` is in the environment, Python and torch do the same work, slower. Any other `RAREFY_KERNEL` names
+one of `INSTRUCTION_SETS`.
 """
 
 import os

@@ -17,7 +17,10 @@ CHAPTERS = {
         *("base", "image", "registry", "weights", "media", "limits", "grid", "encoding", "decoding", "targets"),
         *("container", "header", "info", "sections", "salvage"),
     ),
-    "entropy": ("tables", "coder", "rans", "coding", "hyperprior", "integer", "quantise", "likelihood", "precision"),
+    "entropy": (
+        *("tables", "coder", "rans", "tokens", "token_model", "token_contexts"),
+        *("coding", "hyperprior", "integer", "quantise", "likelihood", "precision"),
+    ),
 }
 FACTS = frozenset({"Args:", "Raises:", "Returns:", "Yields:"})
 NOTE = "*Written by `make pages` from the docstrings.*"
