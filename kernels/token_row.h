@@ -14,8 +14,8 @@ constexpr int kPrecision = 14;
 constexpr int32_t kTotal = 1 << kPrecision;
 constexpr int kShareBits = 15;
 
-// `share` of 2^15 parts of the shipped row, the rest of the adapted one: it rises as both do. Twice the difference still
-// fits 16 bits, so that of its product with the share only the upper half is wanted.
+// `share` of 2^15 parts of the shipped row, the rest of the adapted one: it rises as both do. Twice the difference fits
+// 16 bits still, so that only the upper half of its product with the share is wanted.
 inline int16_t blend(int16_t shipped, int16_t adapted, int32_t share) {
     const auto twice = static_cast<int16_t>((shipped - adapted) * 2);
     return static_cast<int16_t>(adapted + ((int32_t{twice} * share) >> 16));

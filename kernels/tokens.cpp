@@ -1,4 +1,4 @@
-// The Python face of the token coder. It reports a Status as an integer; rarefy.entropy.tokens makes exceptions of them.
+// The Python face of the token coder. It reports a Status as an integer; rarefy.entropy.tokens makes it an exception.
 #include "tokens.h"
 
 #include <nanobind/nanobind.h>

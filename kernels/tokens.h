@@ -189,7 +189,8 @@ Status decode(const Model& model, const uint8_t* data, size_t size, size_t grid_
         blend_row<kWidth>(shipped, adapted, share, row);
         const uint32_t index = find<kWidth>(row, slot);
         const Entry found{index, row[index], row[index + 1] - row[index], shipped[index + 1] - shipped[index]};
-        state = static_cast<uint32_t>(found.frequency) * (state >> kPrecision) + static_cast<uint32_t>(slot - found.start);
+        state = static_cast<uint32_t>(found.frequency) * (state >> kPrecision);
+        state += static_cast<uint32_t>(slot - found.start);
         if (words.is_empty()) {
             is_short |= state < kStateLow;
         } else {  // without a branch on the state, which is a coin toss

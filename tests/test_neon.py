@@ -16,12 +16,14 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 from test_kernels import Numbers, block, draw, extreme
+from test_tokens import ALPHABETS, random_model, random_tokens
 
-from rarefy.entropy import coder, rans
+from rarefy.entropy import coder, rans, token_stream, tokens
 from rarefy.entropy.tables import Tables, scale_tables
+from rarefy.entropy.token_model import TokenModel
 from rarefy.errors import RarefyError
 
-KINDS = ("dense", "block", "stream", "damaged stream", "choose", "take")  # in the order of aarch64/main.cpp
+KINDS = ("dense", "block", "stream", "damaged stream", "choose", "take", "tokens")  # in the order of aarch64/main.cpp
 COMPILER, EMULATOR = "aarch64-linux-gnu-g++", "qemu-aarch64"
 # What qemu calls processors, and the instruction sets that must be found there, the best first.
 PROCESSORS = {"max": "dotprod neon plain", "neoverse-n1": "dotprod neon plain", "cortex-a72": "neon plain"}
@@ -286,6 +288,34 @@ def test_latents_are_the_same_floats(machine: Machine, processor: str) -> None:
         records.begin("take")
         records.add(symbols[at], means[at], spread, table, magnitudes[at], latents[at], known[at])
     machine.agree(processor, records)
+
+
+@every_processor
+def test_token_streams_are_the_same(machine: Machine, processor: str) -> None:
+    """Those that test_tokens.py draws, whole and damaged; without SSE2 rows are searched by other code."""
+    source, records, found = np.random.default_rng(10), Records(), set()
+    for alphabet in ALPHABETS:
+        model, width = random_model(source, alphabet), int(source.choice([0, 1, 16]))
+        message = random_tokens(source, alphabet, 300)
+        stream = tokens.encode(message, model, width)
+        for part in (stream, stream[:-40], stream[:9] + bytes(2) + stream[11:], stream + bytes(2), bytes(4)):
+            expected, status = tokens_of(part, len(message), model, width)
+            found.add(status)
+            records.begin("tokens")
+            records.add(model.alphabet, model.member_bits, model.groups, model.outside)
+            records.add(model.classes, model.contexts, model.rows, model.counts, width)
+            records.add(expected, np.frombuffer(part, np.uint8), status)
+    assert found >= {0, rans.TRUNCATED, rans.STATE_RANGE, rans.WORDS_LEFT}
+    machine.agree(processor, records)
+
+
+def tokens_of(stream: bytes, count: int, model: TokenModel, width: int) -> tuple[NDArray[np.uint16], int]:
+    """What the Python twin makes of a stream: the tokens and 0, or any as many and the number of a fault."""
+    numbers = {message: number for number, (_, message) in rans.FAULTS.items()}
+    try:
+        return token_stream.decode(stream, count, model, width), 0
+    except RarefyError as fault:
+        return np.zeros(count, np.uint16), numbers[str(fault)]
 
 
 WRONG: Sequence[tuple[str, Callable[[Records], None]]] = [

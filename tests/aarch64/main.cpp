@@ -11,7 +11,8 @@ int main(int count, char** arguments) {
     // In the order of KINDS in tests/test_neon.py.
     constexpr void (*kChecks[])(replay::Records&) = {&replay::check_dense,          &replay::check_block,
                                                      &replay::check_stream,         &replay::check_damaged_stream,
-                                                     &replay::check_choose,         &replay::check_take};
+                                                     &replay::check_choose,         &replay::check_take,
+                                                     &replay::check_tokens};
     if (count != 2) {
         std::fprintf(stderr, "one file of records is needed\n");
         return 2;

@@ -75,5 +75,6 @@ void check_stream(Records& records);
 void check_damaged_stream(Records& records);
 void check_choose(Records& records);
 void check_take(Records& records);
+void check_tokens(Records& records);
 
 }  // namespace replay
