@@ -5,7 +5,7 @@ lane, coded symbol i in lane i mod N. Slow, but it decodes every file where no e
 """
 
 from bisect import bisect_right
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -50,18 +50,31 @@ class Piece(NamedTuple):
     bits: int
 
 
+Part = tuple[NDArray[np.int16], NDArray[np.uint16], Tables]
+
+
 def encode(symbols: NDArray[np.int16], rows: NDArray[np.uint16], tables: Tables, lanes: int) -> bytes:
     """Encode symbols, each under its row, into one stream; `rarefy.entropy.coder.encode` checks the types first."""
-    coded = _coded_positions(symbols, rows, tables)
+    return encode_parts([(symbols, rows, tables)], lanes)
+
+
+def encode_parts(parts: Sequence[Part], lanes: int) -> bytes:
+    """Encode parts, symbols and rows with tables of their own each, into one stream."""
+    coded = [pieces for symbols, rows, tables in parts for pieces in _message(symbols, rows, tables)]
     states = [STATE_LOW] * lanes
     words: list[int] = []
     for number in range(len(coded) - 1, -1, -1):
-        position, lane = coded[number], number % lanes
-        pieces = list(_pieces(int(symbols[position]), int(rows[position]), tables))
-        for piece in reversed(pieces):
+        lane = number % lanes
+        for piece in reversed(coded[number]):
             states[lane] = put(states[lane], piece, words)
     header = bytes([LANES.index(lanes)]) + np.array(states, "<u4").tobytes()
     return header + np.array(words[::-1], "<u2").tobytes()
+
+
+def _message(symbols: NDArray[np.int16], rows: NDArray[np.uint16], tables: Tables) -> list[list[Piece]]:
+    """Give the pieces of each coded symbol of a part."""
+    positions = _coded_positions(symbols, rows, tables)
+    return [list(_pieces(int(symbols[position]), int(rows[position]), tables)) for position in positions]
 
 
 def count_coded(rows: NDArray[np.uint16], tables: Tables) -> int:
@@ -137,16 +150,17 @@ class Decoder:
         self._tables = tables
         self._failure: RarefyError | None = None
 
-    def decode(self, rows: NDArray[np.uint16]) -> NDArray[np.int16]:
-        """Decode one symbol per row: int16 [n] from uint16 [n]."""
+    def decode(self, rows: NDArray[np.uint16], tables: Tables | None = None) -> NDArray[np.int16]:
+        """Decode one symbol per row of the tables, the decoder's if none are given: int16 [n] from uint16 [n]."""
+        tables = tables or self._tables
         if self._failure:
             raise self._failure
-        _check_rows(rows, self._tables)
-        coded = np.flatnonzero(self._tables.is_coded[rows])
-        if len(coded) > self._most_symbols():
+        _check_rows(rows, tables)
+        coded = np.flatnonzero(tables.is_coded[rows])
+        if len(coded) > self._most_symbols(tables):
             raise fault(TOO_MANY_SYMBOLS)
         try:
-            return self._decode(rows, coded)
+            return self._decode(rows, coded, tables)
         except RarefyError as failure:
             self._failure = failure
             raise
@@ -160,22 +174,22 @@ class Decoder:
         if any(state != STATE_LOW for state in self._states):
             raise fault(STATE_END)
 
-    def _decode(self, rows: NDArray[np.uint16], coded: NDArray[np.intp]) -> NDArray[np.int16]:
-        symbols = self._tables.offsets[rows].astype(np.int16)
+    def _decode(self, rows: NDArray[np.uint16], coded: NDArray[np.intp], tables: Tables) -> NDArray[np.int16]:
+        symbols = tables.offsets[rows].astype(np.int16)
         for position in coded:
-            symbols[position] = self._symbol(int(rows[position]))
+            symbols[position] = self._symbol(int(rows[position]), tables)
         return symbols
 
-    def _most_symbols(self) -> float:
+    def _most_symbols(self, tables: Tables) -> float:
         """Bound the coded symbols to come: a word adds at most 17 bits, a lane holds 16 more now than at its end."""
         bits = 17 * (len(self._words) - self._next_word) + 16 * len(self._states)
-        return 1.01 * bits / self._tables.fewest_bits  # a hundredth for the rounding in fewest_bits
+        return 1.01 * bits / tables.fewest_bits  # a hundredth for the rounding in fewest_bits
 
-    def _symbol(self, row: int) -> int:
+    def _symbol(self, row: int, tables: Tables) -> int:
         lane = self._symbols % len(self._states)
         self._symbols += 1
-        boundaries, offset = self._tables.row_lists[row], int(self._tables.offsets[row])
-        state, precision = self._states[lane], self._tables.precision
+        boundaries, offset = tables.row_lists[row], int(tables.offsets[row])
+        state, precision = self._states[lane], tables.precision
         slot = state & ((1 << precision) - 1)
         entry = bisect_right(boundaries, slot) - 1
         start, end = boundaries[entry], boundaries[entry + 1]

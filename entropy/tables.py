@@ -79,6 +79,22 @@ class Tables:
         return cls._of(precision, np.asarray(offsets, np.int64), starts, np.concatenate([np.zeros(0, np.int64), *rows]))
 
     @classmethod
+    def from_frequencies(cls, frequencies: Integers, offset: int = 0) -> Self:
+        """Take distributions that are integers already, such as one for each symbol of an adaptive model.
+
+        frequencies: integers [R, L + 1], at least 1 each; column j < L is of the symbol offset + j, the last column of
+        the escape. Every row sums to one power of two, 2**12 to 2**15. Raises WeightsError if not.
+        """
+        rows = np.asarray(frequencies)
+        if rows.ndim != 2 or rows.dtype.kind not in "iu" or rows.size == 0:
+            raise WeightsError("frequencies are not rows of integers")
+        cumulative = np.zeros((rows.shape[0], rows.shape[1] + 1), np.int64)
+        np.cumsum(rows, 1, out=cumulative[:, 1:])
+        precision = int(cumulative[0, -1]).bit_length() - 1
+        starts = np.arange(len(rows) + 1) * cumulative.shape[1]
+        return cls._of(precision, np.full(len(rows), offset), starts, cumulative.ravel())
+
+    @classmethod
     def concatenate(cls, parts: Sequence["Tables"]) -> Self:
         """Join tables of one precision; the rows of the second follow those of the first, and so on."""
         if not parts or len({part.precision for part in parts}) != 1:

@@ -3,27 +3,36 @@
 
 #include <cstddef>
 #include <cstdint>
-#include <vector>
+#include <memory>
 
 #include "decoder.h"
+#include "loops.h"
+#include "loops_plain.h"
 #include "rans.h"
 #include "tables.h"
+#include "views.h"
 
 namespace rarefy {
 
 class StreamEncoder {
 public:
-    StreamEncoder(const PackedTables& tables, uint32_t lanes) : tables_(tables), lanes_(lanes) {
+    StreamEncoder(const PackedTables& tables, uint32_t lanes, const Loops& loops = plain::kLoops)
+        : tables_(tables), lanes_(lanes), loops_(lanes < loops.least_lanes ? plain::kLoops : loops) {
         for (uint32_t& state : states_) state = kStateLow;
     }
 
-    Status encode(const int16_t* symbols, const uint16_t* rows, size_t count) {
-        if (!rows_are_valid(tables_, rows, count)) return Status::row_range;
-        next_lane_ = static_cast<uint32_t>(count_coded(tables_, rows, count) % lanes_);
+    Status encode(SymbolView symbols, RowView rows, size_t count) { return prepend(tables_, symbols, rows, count); }
+
+    // Encode what comes before all that was encoded yet, under tables of its own.
+    Status prepend(const PackedTables& tables, SymbolView symbols, RowView rows, size_t count) {
+        if (!rows_are_valid(tables, rows, count)) return Status::row_range;
+        uint16_t row_room[kBlock];
+        int16_t symbol_room[kBlock];
         const size_t blocks = (count + kBlock - 1) / kBlock;
         for (size_t block = blocks; block-- > 0;) {
-            const size_t start = block * kBlock;
-            const Status status = encode_block(symbols + start, rows + start, std::min(kBlock, count - start));
+            const size_t start = block * kBlock, size = std::min(kBlock, count - start);
+            const Status status = encode_block(tables, symbols.block(start, size, symbol_room),
+                                               rows.block(start, size, row_room), size);
             if (status != Status::ok) return status;
         }
         return Status::ok;
@@ -37,7 +46,7 @@ public:
         while (1u << lanes_code < lanes_) ++lanes_code;
         *out++ = lanes_code;
         for (uint32_t lane = 0; lane < lanes_; ++lane)
-            for (int shift = 0; shift < 32; shift += 8) *out++ = static_cast<uint8_t>(states_[lane] >> shift);
+            for (int shift = 0; shift < 32; shift += 8) *out++ = static_cast<uint8_t>(states_[(next_lane_ + lane) & (lanes_ - 1)] >> shift);
         for (size_t i = words_used_; i-- > 0;) {
             *out++ = static_cast<uint8_t>(words_[i]);
             *out++ = static_cast<uint8_t>(words_[i] >> 8);
@@ -45,52 +54,70 @@ public:
     }
 
 private:
-    // One word for the symbol and one for each piece of its escape, and one written before it is known to be due.
-    static constexpr size_t kWordsPerSymbol = 1 + kEscapeSteps;
-
-    void make_room(size_t symbols) {
-        const size_t needed = words_used_ + symbols * kWordsPerSymbol + 1;
-        if (words_.size() < needed) words_.resize(needed + words_.size() / 2);
+    // A word for each symbol and each piece of an escape at most, and some written before they are known to be due.
+    void make_room(const EncodeBlock& block) {
+        const size_t needed = words_used_ + block.coded + size_t{block.outside_count} * kEscapeSteps + kSlack;
+        if (needed <= room_) return;
+        room_ = needed + room_;
+        std::unique_ptr<uint16_t[]> larger(new uint16_t[room_]);
+        std::copy(words_.get(), words_.get() + words_used_, larger.get());
+        words_ = std::move(larger);
     }
 
-    Status encode_block(const int16_t* symbols, const uint16_t* rows, size_t count) {
-        uint16_t positions[kBlock];
-        uint32_t coded = 0, wrong = 0;
-        for (size_t i = 0; i < count; ++i) {  // without branches on what is coded, which is a coin toss
-            const Row& row = tables_.rows[rows[i]];
-            positions[coded] = static_cast<uint16_t>(i);
-            coded += row.is_coded;
-            wrong |= static_cast<uint32_t>((symbols[i] != row.offset) & !row.is_coded);
+    Status encode_block(const PackedTables& tables, const int16_t* symbols, const uint16_t* rows, size_t count) {
+        EncodeBlock block;
+        if (!loops_.find_entries(block, tables.rows.data(), rows, symbols, count)) return Status::certain_symbol;
+        make_room(block);
+        const uint32_t first_lane = next_lane_ - block.coded;
+        uint32_t states[kMaxLanes];  // of the lane of coded symbol i of the block at i % lanes
+        for (uint32_t k = 0; k < lanes_; ++k) states[k] = states_[(first_lane + k) & (lanes_ - 1)];
+        WordWriter words{words_.get() + words_used_};
+        uint32_t end = block.coded;
+        for (uint32_t left = block.outside_count; left-- > 0;) {
+            const Outside& outside = block.outside[left];
+            put_entries(tables, words, block, outside.number + 1u, end, states);
+            const Row& row = tables.rows[rows[outside.position]];
+            put_escape(states[outside.number & (lanes_ - 1)], words, fold(row, symbols[outside.position]));
+            put_entry(tables, words, block, outside.number, states);
+            end = outside.number;
         }
-        if (wrong) return Status::certain_symbol;
-        make_room(coded);
-        WordWriter words{words_.data() + words_used_};
-        for (uint32_t i = coded; i-- > 0;) {
-            next_lane_ = (next_lane_ - 1) & (lanes_ - 1);
-            put(states_[next_lane_], words, tables_.rows[rows[positions[i]]], symbols[positions[i]]);
-        }
-        words_used_ = static_cast<size_t>(words.next - words_.data());
+        put_entries(tables, words, block, 0, end, states);
+        for (uint32_t k = 0; k < lanes_; ++k) states_[(first_lane + k) & (lanes_ - 1)] = states[k];
+        next_lane_ = first_lane & (lanes_ - 1);
+        words_used_ = static_cast<size_t>(words.next - words_.get());
         return Status::ok;
     }
 
-    void put(uint32_t& state, WordWriter& words, const Row& row, int16_t symbol) const {
+    // Those between two escapes: whole groups, and what is left before and after them.
+    void put_entries(const PackedTables& tables, WordWriter& words, const EncodeBlock& block, uint32_t begin, uint32_t end,
+                     uint32_t* states) const {
+        const uint32_t group = std::max(lanes_, plain::kLeastGroup);
+        const uint32_t first = std::min((begin + group - 1) / group * group, end), last = std::max(end / group * group, first);
+        while (end > last) put_entry(tables, words, block, --end, states);
+        const EncodeState state{tables.encode.data(), tables.packed.data(), words.next, states, lanes_, tables.precision};
+        if (last > first) words.next = loops_.put_groups(state, block.entries, first, last);
+        for (end = std::min(end, first); end > begin;) put_entry(tables, words, block, --end, states);
+    }
+
+    void put_entry(const PackedTables& tables, WordWriter& words, const EncodeBlock& block, uint32_t i,
+                   uint32_t* states) const {
+        put_symbol(states[i & (lanes_ - 1)], words, tables.encode[block.entries[i]], tables.precision);
+    }
+
+    // The distance beyond the row, the side in its lowest bit.
+    static uint32_t fold(const Row& row, int16_t symbol) {
         const int32_t index = symbol - row.offset;
-        if (static_cast<uint32_t>(index) < row.value_count) {
-            put_symbol(state, words, tables_.encode[row.first_entry + static_cast<uint32_t>(index)], tables_.precision);
-            return;
-        }
-        const uint32_t is_below = index < 0;
-        const auto distance = static_cast<uint32_t>(is_below ? -1 - index : index - static_cast<int32_t>(row.value_count));
-        put_escape(state, words, distance << 1 | is_below);
-        put_symbol(state, words, tables_.encode[row.first_entry + row.value_count], tables_.precision);
+        return index < 0 ? static_cast<uint32_t>(-1 - index) << 1 | 1
+                         : static_cast<uint32_t>(index - row.value_count) << 1;
     }
 
     const PackedTables& tables_;
     const uint32_t lanes_;
-    uint32_t next_lane_ = 0;
+    uint32_t next_lane_ = 0;  // of the first symbol, counted from the last one's end: lanes are named when all is encoded
     uint32_t states_[kMaxLanes];
-    std::vector<uint16_t> words_;
-    size_t words_used_ = 0;
+    const Loops& loops_;
+    std::unique_ptr<uint16_t[]> words_;  // not filled with zeros, as a vector's would be
+    size_t room_ = 0, words_used_ = 0;
 };
 
 }  // namespace rarefy

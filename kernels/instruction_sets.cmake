@@ -31,3 +31,17 @@ function(rarefy_add_instruction_sets target)
       ${folder}/int8_dotprod.cpp PROPERTIES COMPILE_OPTIONS "-O3;-march=armv8.2-a+dotprod")
   endif()
 endfunction()
+
+# Give a target the coder's loops beyond the plain ones, which are in headers. It must be built without LTO.
+function(rarefy_add_coder_loops target)
+  set(folder ${CMAKE_CURRENT_FUNCTION_LIST_DIR})
+  target_link_libraries(${target} PRIVATE Threads::Threads)
+  if(CMAKE_CXX_COMPILER_ID MATCHES "GNU|Clang" AND CMAKE_SYSTEM_PROCESSOR MATCHES "^(x86_64|AMD64|amd64)$"
+     AND NOT CMAKE_OSX_ARCHITECTURES MATCHES "arm64")
+    target_sources(${target} PRIVATE ${folder}/rans_avx512.cpp)
+    target_compile_definitions(${target} PRIVATE RAREFY_X86)
+    set_source_files_properties(
+      ${folder}/rans_avx512.cpp PROPERTIES COMPILE_OPTIONS
+      "-O3;-mavx512f;-mavx512bw;-mavx512vl;-mavx512dq;-mavx512cd;-mavx512vbmi2;-mbmi;-mbmi2;-mpopcnt")
+  endif()
+endfunction()
