@@ -19,7 +19,7 @@ from rarefy.entropy import rans
 from rarefy.entropy.tables import Tables
 from rarefy.errors import OptionError
 
-SYMBOLS_PER_LANE = 32768  # a lane costs 3 bytes on average, less than .1 % of what so many symbols usually take
+BITS_PER_LANE = 65536  # a lane costs 3 bytes on average: less than .04 %
 
 Integers = NDArray[Any]
 _Part = tuple[ArrayLike, ArrayLike, Tables]  # symbols, their rows, the rows' tables
@@ -88,17 +88,18 @@ def decode_many(decoders: Sequence[Decoder], rows: Sequence[ArrayLike], threads:
     """
     if len(set(map(id, decoders))) != len(decoders) or len(decoders) != len(rows):
         raise OptionError(f"{len(decoders)} decoders with {len(rows)} rows: each must be there once")
+    threads = _threads(threads)
     bursts = [_Burst(_as_rows(each), None, decoder._tables) for decoder, each in zip(decoders, rows, strict=True)]
     streams = [decoder._stream for decoder in decoders]
     compiled = [stream for stream in streams if isinstance(stream, _CompiledStream)]
     if len(compiled) < len(streams):
         return [stream.decode(burst) for stream, burst in zip(streams, bursts, strict=True)]
-    return _decode_compiled(compiled, bursts, _threads(threads))
+    return _decode_compiled(compiled, bursts, threads)
 
 
-def lanes_for(coded_count: int) -> int:
-    """Choose the lanes for a number of coded symbols: few symbols, few lanes, since each costs 4 bytes at the end."""
-    return max(lanes for lanes in rans.LANES if lanes == 1 or coded_count >= lanes * SYMBOLS_PER_LANE)
+def lanes_for(bits: int) -> int:
+    """Choose the lanes for the bits that a message is expected to take: each lane costs 4 bytes at the end."""
+    return max(lanes for lanes in rans.LANES if lanes == 1 or bits >= lanes * BITS_PER_LANE)
 
 
 @cache
@@ -195,21 +196,23 @@ def _decode_compiled(streams: Sequence[_CompiledStream], bursts: Sequence[_Burst
 def _encode(messages: Sequence[Sequence[_Part]], lanes: int | None, threads: int) -> list[bytes]:
     if lanes not in (None, *rans.LANES):
         raise OptionError(f"{lanes} lanes; 1, 2, 4, 8, 16 or 32 are allowed")
+    threads = _threads(threads)
     checked = [[(*_as_message(symbols, rows), tables) for symbols, rows, tables in parts] for parts in messages]
     if not kernels.available():
         return [_encode_in_python(parts, lanes) for parts in checked]
     from rarefy.kernels import _rans
 
     packed = [[(tables.pack(), symbols, rows) for symbols, rows, tables in parts] for parts in checked]
-    streams = _rans.encode(packed, lanes or 0, SYMBOLS_PER_LANE, _threads(threads), instruction_set())
-    return [_stream(stream) for stream in streams]
+    if lanes is None:
+        chosen = [lanes_for(bits // 256) for bits in _rans.expected_bits(packed, threads)]
+    else:
+        chosen = [lanes] * len(packed)
+    return [_stream(stream) for stream in _rans.encode(packed, chosen, threads, instruction_set())]
 
 
 def _encode_in_python(parts: Sequence[tuple[Integers, Integers, Tables]], lanes: int | None) -> bytes:
     narrow = [(symbols.astype(np.int16), rows.astype(np.uint16), tables) for symbols, rows, tables in parts]
-    return rans.encode_parts(
-        narrow, lanes or lanes_for(sum(rans.count_coded(rows, tables) for _, rows, tables in narrow))
-    )
+    return rans.encode_parts(narrow, lanes or lanes_for(sum(rans.expected_bits(part) for part in narrow) // 256))
 
 
 def _check(code: int) -> None:

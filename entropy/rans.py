@@ -77,10 +77,11 @@ def _message(symbols: NDArray[np.int16], rows: NDArray[np.uint16], tables: Table
     return [list(_pieces(int(symbols[position]), int(rows[position]), tables)) for position in positions]
 
 
-def count_coded(rows: NDArray[np.uint16], tables: Tables) -> int:
-    """Count the symbols that cost bits."""
+def expected_bits(part: Part) -> int:
+    """Sum up what a part's symbols are expected to take, in 1/256 bit."""
+    _, rows, tables = part
     _check_rows(rows, tables)
-    return int(np.count_nonzero(tables.is_coded[rows]))
+    return int(tables.expected_bits[rows].sum(dtype=np.int64))
 
 
 def _check_rows(rows: NDArray[np.uint16], tables: Tables) -> None:

@@ -189,6 +189,17 @@ class Tables:
         return np.asarray(self.precision - np.log2(np.maximum(frequencies, 1)))
 
     @cached_property
+    def expected_bits(self) -> NDArray[np.uint16]:
+        """Give the length of a symbol drawn from each row, in 1/256 bit, without what follows an escape: uint16 [R].
+
+        An encoder chooses its lanes by it. No decoder needs it.
+        """
+        frequencies = np.diff(self.cumulative.astype(np.int64), append=0)
+        shares = np.maximum(frequencies, 0) / (1 << self.precision)  # at the ends of rows it goes down
+        sums = np.concatenate([[0.0], np.cumsum(shares * self._entry_bits)])
+        return np.round(256 * (sums[self.row_starts[1:]] - sums[self.row_starts[:-1]])).astype(np.uint16)
+
+    @cached_property
     def row_lists(self) -> list[list[int]]:
         """Give each row's cumulative frequencies as a list, for the coder's Python twin."""
         flat = self.cumulative.tolist()
@@ -198,13 +209,15 @@ class Tables:
     def _packed(self) -> "_rans.Tables":
         from rarefy.kernels import _rans  # only where it was built
 
-        return _rans.Tables(self.precision, self.fewest_bits, self.offsets, self.row_starts, self.cumulative)
+        return _rans.Tables(
+            self.precision, self.fewest_bits, self.offsets, self.row_starts, self.cumulative, self.expected_bits
+        )
 
     def pack(self) -> "_rans.Tables":
         """Give the compiled coder's form of the tables, built at first use (twice at worst, if threads race)."""
         return self._packed
 
-    def ideal_bits(self, symbols: NDArray[np.int16], rows: NDArray[np.uint16]) -> float:
+    def ideal_bits(self, symbols: Integers, rows: Integers) -> float:
         """Compute what symbols cost under these integers, escapes included, with fractions of bits.
 
         symbols: integers [n]; rows: integers [n] below len(self). A stream is longer by its lanes' states and by about

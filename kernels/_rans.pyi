@@ -13,6 +13,7 @@ class Tables:
         offsets: NDArray[np.int32],
         row_starts: NDArray[np.int32],
         cumulative: NDArray[np.uint16],
+        expected_bits: NDArray[np.uint16],
     ) -> None: ...
 
 class Decoder:
@@ -23,10 +24,10 @@ class Decoder:
 
 def instruction_sets() -> list[str]: ...
 def decode(bursts: list[tuple[Decoder, Tables, NDArray[Any], NDArray[Any]]], threads: int) -> list[int]: ...
+def expected_bits(messages: list[list[tuple[Tables, NDArray[Any], NDArray[Any]]]], threads: int) -> list[int]: ...
 def encode(
     messages: list[list[tuple[Tables, NDArray[Any], NDArray[Any]]]],
-    lanes: int,
-    symbols_per_lane: int,
+    lanes: list[int],
     threads: int,
     instruction_set: str,
 ) -> list[bytes | int]: ...

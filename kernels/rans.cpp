@@ -100,6 +100,15 @@ struct Decoder {
     StreamDecoder stream;
 };
 
+// Call work(i) for each of `count`, side by side.
+template <class Work>
+void for_each(size_t count, int threads, const Work& work) {
+    nb::gil_scoped_release unlocked;
+    in_parallel(static_cast<int64_t>(count), threads, [&](const auto& next) {
+        for (int64_t i = next(); i >= 0; i = next()) work(static_cast<size_t>(i));
+    });
+}
+
 using Burst = std::tuple<Decoder*, const PackedTables*, AnyArray, OutArray>;
 
 // One burst of each of several streams, side by side.
@@ -111,21 +120,11 @@ std::vector<int> decode(const std::vector<Burst>& bursts, int threads) {
         views.emplace_back(view_rows(rows), sink_of(symbols));
     }
     std::vector<int> codes(bursts.size());
-    nb::gil_scoped_release unlocked;
-    in_parallel(static_cast<int64_t>(bursts.size()), threads, [&](const auto& next) {
-        for (int64_t i = next(); i >= 0; i = next()) {
-            const auto at = static_cast<size_t>(i);
-            const auto& [decoder, tables, rows, symbols] = bursts[at];
-            codes[at] = static_cast<int>(decoder->stream.decode(*tables, views[at].first, rows.size(), views[at].second));
-        }
+    for_each(bursts.size(), threads, [&](size_t i) {
+        const auto& [decoder, tables, rows, symbols] = bursts[i];
+        codes[i] = static_cast<int>(decoder->stream.decode(*tables, views[i].first, rows.size(), views[i].second));
     });
     return codes;
-}
-
-uint32_t choose_lanes(size_t coded, size_t symbols_per_lane) {
-    uint32_t lanes = 1;
-    while (lanes < kMaxLanes && coded >= 2 * lanes * symbols_per_lane) lanes *= 2;
-    return lanes;
 }
 
 using Part = std::tuple<const PackedTables*, AnyArray, AnyArray>;  // tables, symbols, rows
@@ -154,19 +153,24 @@ struct Encoding {
     Status status = Status::ok;
 };
 
-Encoding encode_parts(const std::vector<PartView>& parts, uint32_t lanes, size_t symbols_per_lane, const Loops& loops) {
-    size_t coded = 0;
-    for (const PartView& part : parts) {
-        if (!rows_are_valid(part.tables, part.rows, part.count)) return {nullptr, Status::row_range};
-        if (lanes == 0) coded += count_coded(part.tables, part.rows, part.count);
-    }
-    if (lanes == 0) lanes = choose_lanes(coded, symbols_per_lane);
+Encoding encode_parts(const std::vector<PartView>& parts, uint32_t lanes, const Loops& loops) {
     auto encoder = std::make_unique<StreamEncoder>(parts.front().tables, lanes, loops);
     for (auto part = parts.rbegin(); part != parts.rend(); ++part) {
         const Status status = encoder->prepend(part->tables, part->symbols, part->rows, part->count);
         if (status != Status::ok) return {nullptr, status};
     }
     return {std::move(encoder), Status::ok};
+}
+
+// In 1/256 bit; 0 for rows beyond the tables, which encoding refuses.
+uint64_t expect(const std::vector<PartView>& parts) {
+    uint64_t bits = 0;
+    for (const PartView& part : parts) {
+        if (!rows_are_valid(part.tables, part.rows, part.count)) return 0;
+        const uint16_t* of_row = part.tables.expected_bits.data();
+        part.rows.walk(part.count, [&](size_t row) { bits += of_row[row]; });
+    }
+    return bits;
 }
 
 nb::object stream_of(const Encoding& encoding) {
@@ -178,22 +182,28 @@ nb::object stream_of(const Encoding& encoding) {
     return stream;
 }
 
-// Each message into a stream of its own, side by side.
-nb::list encode(const std::vector<Message>& messages, uint32_t lanes, size_t symbols_per_lane, int threads,
-                const std::string& instruction_set) {
-    require(lanes <= kMaxLanes && (lanes & (lanes - 1)) == 0 && symbols_per_lane > 0, "lanes");
-    const Loops& loops = find_loops(instruction_set);
+std::vector<std::vector<PartView>> view_messages(const std::vector<Message>& messages) {
     std::vector<std::vector<PartView>> views;
     for (const Message& message : messages) views.push_back(view_message(message));
-    std::vector<Encoding> encodings(messages.size());
-    {
-        nb::gil_scoped_release unlocked;
-        in_parallel(static_cast<int64_t>(messages.size()), threads, [&](const auto& next) {
-            for (int64_t i = next(); i >= 0; i = next())
-                encodings[static_cast<size_t>(i)] =
-                    encode_parts(views[static_cast<size_t>(i)], lanes, symbols_per_lane, loops);
-        });
-    }
+    return views;
+}
+
+std::vector<uint64_t> expected_bits(const std::vector<Message>& messages, int threads) {
+    const auto views = view_messages(messages);
+    std::vector<uint64_t> bits(views.size());
+    for_each(views.size(), threads, [&](size_t i) { bits[i] = expect(views[i]); });
+    return bits;
+}
+
+// Each message into a stream of its own.
+nb::list encode(const std::vector<Message>& messages, const std::vector<uint32_t>& lanes, int threads,
+                const std::string& instruction_set) {
+    require_equal(messages.size(), lanes.size());
+    for (const uint32_t n : lanes) require(n >= 1 && n <= kMaxLanes && (n & (n - 1)) == 0, "lanes");
+    const Loops& loops = find_loops(instruction_set);
+    const auto views = view_messages(messages);
+    std::vector<Encoding> encodings(views.size());
+    for_each(views.size(), threads, [&](size_t i) { encodings[i] = encode_parts(views[i], lanes[i], loops); });
     nb::list streams;
     for (const Encoding& encoding : encodings) streams.append(stream_of(encoding));
     return streams;
@@ -207,12 +217,14 @@ NB_MODULE(_rans, module) {
         .def(
             "__init__",
             [](PackedTables* self, int precision, double fewest_bits, Array<int32_t> offsets, Array<int32_t> row_starts,
-               Array<uint16_t> cumulative) {
+               Array<uint16_t> cumulative, Array<uint16_t> expected_bits) {
                 require_equal(offsets.size() + 1, row_starts.size());
+                require_equal(offsets.size(), expected_bits.size());
                 new (self) PackedTables(precision, fewest_bits, offsets.data(), row_starts.data(), offsets.size(),
-                                        cumulative.data());
+                                        cumulative.data(), expected_bits.data());
             },
-            "precision"_a, "fewest_bits"_a, "offsets"_a, "row_starts"_a, "cumulative"_a);
+            "precision"_a, "fewest_bits"_a, "offsets"_a, "row_starts"_a, "cumulative"_a,
+            "expected_bits"_a);
 
     nb::class_<Decoder>(module, "Decoder")
         .def(nb::init<Array<uint8_t>, const std::string&>(), "data"_a, "instruction_set"_a)
@@ -222,6 +234,6 @@ NB_MODULE(_rans, module) {
 
     module.def("instruction_sets", &instruction_sets);
     module.def("decode", &decode, "bursts"_a, "threads"_a);
-    module.def("encode", &encode, "messages"_a, "lanes"_a, "symbols_per_lane"_a, "threads"_a,
-               "instruction_set"_a);
+    module.def("expected_bits", &expected_bits, "messages"_a, "threads"_a);
+    module.def("encode", &encode, "messages"_a, "lanes"_a, "threads"_a, "instruction_set"_a);
 }

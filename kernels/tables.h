@@ -23,11 +23,13 @@ struct PackedTables {
     std::vector<EncodeEntry> encode;
     std::vector<uint64_t> packed;  // `encode` in eight bytes each
     std::vector<Bucket> buckets;
+    std::vector<uint16_t> expected_bits;  // of a symbol of each row, in 1/256 bit; only for choosing lanes
 
     // The arrays are those of rarefy.entropy.tables.Tables, which has validated them.
     PackedTables(int precision_bits, double fewest, const int32_t* offsets, const int32_t* row_starts, size_t row_count,
-                 const uint16_t* cumulative)
+                 const uint16_t* cumulative, const uint16_t* expected = nullptr)
         : precision(precision_bits), fewest_bits(fewest) {
+        if (expected != nullptr) expected_bits.assign(expected, expected + row_count);
         rows.reserve(row_count);
         for (size_t row = 0; row < row_count; ++row) {
             const int32_t boundaries = row_starts[row + 1] - row_starts[row];

@@ -3,8 +3,8 @@
 `bench images` measures codecs and anchors on a folder of pictures, `bench join` makes one result of several and draws
 reports, `bench compare` tells what changed between two; `bench speed` times one picture, `bench large` large ones and
 parts of them, `bench folder` many small ones; `bench exactness` decodes every encoder's files in every decoder;
-`bench integer` holds the compiled layers of the scale network to torch. Times are wall times of warm calls (the first
-call of each codec is told apart), sizes are lengths of files.
+`bench integer` holds the compiled layers of the scale network to torch, `bench coder` the entropy coder to others.
+Times are wall times of warm calls (the first call of each codec is told apart), sizes are lengths of files.
 """
 
 from argparse import ArgumentParser, ArgumentTypeError, Namespace
@@ -44,6 +44,8 @@ def main(argv: Sequence[str]) -> int:
         return _exactness(options, command)
     if options.subject == "integer":
         return _integer(options, command)
+    if options.subject == "coder":
+        return _coder(options, command)
     return _speed(options, command, terminal)
 
 
@@ -109,6 +111,11 @@ def build_parser() -> ArgumentParser:
         subject.add_argument(
             "--runs", type=positive, default=9, metavar="N", help="warm runs, of which the median counts"
         )
+    coder = subjects.add_parser("coder", help="the entropy coder beside the peers that are installed")
+    coder.add_argument("--rounds", type=positive, default=7, metavar="N", help="rounds, of which the median counts")
+    coder.add_argument(
+        "--pictures", type=Path, metavar="DIR", help="hold files of these to the ideal length of their latents too"
+    )
     exactness = subjects.add_parser("exactness", help="every encoder's files in every decoder (takes minutes)")
     large = subjects.add_parser("large", help="large pictures: time, memory, regions, the price of units")
     large.add_argument(
@@ -124,7 +131,7 @@ def build_parser() -> ArgumentParser:
         subject.add_argument("--threads", type=positive, default=2, metavar="N", help="CPU threads (default 2)")
     for subject in (images, speed):
         subject.add_argument("--device", default="cpu", metavar="NAME", help="cpu (default) or cuda")
-    for subject in (images, join, compare, speed, integer, large, folder, exactness):
+    for subject in (images, join, compare, speed, integer, coder, large, folder, exactness):
         subject.add_argument("--json", metavar="FILE", help="write the result as JSON, - for standard output")
     return parser
 
@@ -201,6 +208,14 @@ def _integer(options: Namespace, command: list[str]) -> int:
     result = bench_integer.measure(options.size, options.threads, options.runs, command)
     write_result(result, bench_integer.table(result), options.json)
     return DONE if result["is_equal"] else FAILED
+
+
+def _coder(options: Namespace, command: list[str]) -> int:
+    from rarefy.tools import bench_coder
+
+    result = bench_coder.measure(options.rounds, options.pictures, command)
+    write_result(result, bench_coder.table(result), options.json)
+    return DONE
 
 
 def _exactness(options: Namespace, command: list[str]) -> int:

@@ -5,7 +5,7 @@ function __rarefy_at
     set -l command rarefy
     set -l words (commandline -opc)
     for word in $words[2..-1]
-        if contains -- "$command $word" 'rarefy encode' 'rarefy decode' 'rarefy transcode' 'rarefy info' 'rarefy verify' 'rarefy codecs' 'rarefy train' 'rarefy weights' 'rarefy weights export' 'rarefy weights verify' 'rarefy bench' 'rarefy bench images' 'rarefy bench join' 'rarefy bench compare' 'rarefy bench speed' 'rarefy bench integer' 'rarefy bench exactness' 'rarefy bench large' 'rarefy bench folder'
+        if contains -- "$command $word" 'rarefy encode' 'rarefy decode' 'rarefy transcode' 'rarefy info' 'rarefy verify' 'rarefy codecs' 'rarefy train' 'rarefy weights' 'rarefy weights export' 'rarefy weights verify' 'rarefy bench' 'rarefy bench images' 'rarefy bench join' 'rarefy bench compare' 'rarefy bench speed' 'rarefy bench integer' 'rarefy bench coder' 'rarefy bench exactness' 'rarefy bench large' 'rarefy bench folder'
             set command "$command $word"
         end
     end
@@ -125,6 +125,7 @@ complete -c rarefy -n '__rarefy_at rarefy bench' -a join -d 'results of several 
 complete -c rarefy -n '__rarefy_at rarefy bench' -a compare -d 'what changed between two results, with confidence over pictures'
 complete -c rarefy -n '__rarefy_at rarefy bench' -a speed -d 'time one picture, from array to bytes and back'
 complete -c rarefy -n '__rarefy_at rarefy bench' -a integer -d 'the integer scale network on torch and on compiled kernels'
+complete -c rarefy -n '__rarefy_at rarefy bench' -a coder -d 'the entropy coder beside the peers that are installed'
 complete -c rarefy -n '__rarefy_at rarefy bench' -a exactness -d 'every encoder\'s files in every decoder (takes minutes)'
 complete -c rarefy -n '__rarefy_at rarefy bench' -a large -d 'large pictures: time, memory, regions, the price of units'
 complete -c rarefy -n '__rarefy_at rarefy bench' -a folder -d 'a folder of small pictures at once, against one call for each'
@@ -164,6 +165,10 @@ complete -c rarefy -n '__rarefy_at rarefy bench integer' -l size -x -d 'size of 
 complete -c rarefy -n '__rarefy_at rarefy bench integer' -l runs -x -d 'warm runs, of which the median counts'
 complete -c rarefy -n '__rarefy_at rarefy bench integer' -l threads -x -d 'CPU threads (default 2)'
 complete -c rarefy -n '__rarefy_at rarefy bench integer' -l json -r -F -d 'write the result as JSON, - for standard output'
+complete -c rarefy -n '__rarefy_at rarefy bench coder' -s h -l help -d 'show this help message and exit'
+complete -c rarefy -n '__rarefy_at rarefy bench coder' -l rounds -x -d 'rounds, of which the median counts'
+complete -c rarefy -n '__rarefy_at rarefy bench coder' -l pictures -r -f -a '(__fish_complete_directories)' -d 'hold files of these to the ideal length of their latents too'
+complete -c rarefy -n '__rarefy_at rarefy bench coder' -l json -r -F -d 'write the result as JSON, - for standard output'
 complete -c rarefy -n '__rarefy_at rarefy bench exactness' -s h -l help -d 'show this help message and exit'
 complete -c rarefy -n '__rarefy_at rarefy bench exactness' -l json -r -F -d 'write the result as JSON, - for standard output'
 complete -c rarefy -n '__rarefy_at rarefy bench large' -F
