@@ -92,7 +92,7 @@ private:
 
     Status decode_block(const PackedTables& tables, const uint16_t* rows, size_t count, int16_t* symbols) {
         DecodeBlock block;
-        loops_->find_coded(block, tables.rows.data(), rows, count);
+        loops_->find_coded(block, {tables.rows.data(), tables.rows.size()}, rows, count);
         const bool is_mixed = block.coded < count;
         uint32_t states[kMaxLanes];  // of the lane of coded symbol i of the block at i % lanes
         for (uint32_t k = 0; k < lanes_; ++k) states[k] = states_[(next_lane_ + k) & (lanes_ - 1)];

@@ -46,10 +46,13 @@ public:
         while (1u << lanes_code < lanes_) ++lanes_code;
         *out++ = lanes_code;
         for (uint32_t lane = 0; lane < lanes_; ++lane)
-            for (int shift = 0; shift < 32; shift += 8) *out++ = static_cast<uint8_t>(states_[(next_lane_ + lane) & (lanes_ - 1)] >> shift);
-        for (size_t i = words_used_; i-- > 0;) {
-            *out++ = static_cast<uint8_t>(words_[i]);
-            *out++ = static_cast<uint8_t>(words_[i] >> 8);
+            for (int shift = 0; shift < 32; shift += 8)
+                *out++ = static_cast<uint8_t>(states_[(next_lane_ + lane) & (lanes_ - 1)] >> shift);
+        const uint16_t* words = words_.get();
+        for (size_t i = 0; i < words_used_; ++i) {
+            const uint16_t word = words[words_used_ - 1 - i];
+            out[2 * i] = static_cast<uint8_t>(word);
+            out[2 * i + 1] = static_cast<uint8_t>(word >> 8);
         }
     }
 
@@ -66,7 +69,8 @@ private:
 
     Status encode_block(const PackedTables& tables, const int16_t* symbols, const uint16_t* rows, size_t count) {
         EncodeBlock block;
-        if (!loops_.find_entries(block, tables.rows.data(), rows, symbols, count)) return Status::certain_symbol;
+        if (!loops_.find_entries(block, {tables.rows.data(), tables.rows.size()}, rows, symbols, count))
+            return Status::certain_symbol;
         make_room(block);
         const uint32_t first_lane = next_lane_ - block.coded;
         uint32_t states[kMaxLanes];  // of the lane of coded symbol i of the block at i % lanes
@@ -92,9 +96,11 @@ private:
     void put_entries(const PackedTables& tables, WordWriter& words, const EncodeBlock& block, uint32_t begin, uint32_t end,
                      uint32_t* states) const {
         const uint32_t group = std::max(lanes_, plain::kLeastGroup);
-        const uint32_t first = std::min((begin + group - 1) / group * group, end), last = std::max(end / group * group, first);
+        const uint32_t first = std::min((begin + group - 1) / group * group, end);
+        const uint32_t last = std::max(end / group * group, first);
         while (end > last) put_entry(tables, words, block, --end, states);
-        const EncodeState state{tables.encode.data(), tables.packed.data(), words.next, states, lanes_, tables.precision};
+        const EncodeState state{tables.encode.data(), tables.packed.data(), words.next, states, lanes_,
+                                tables.precision};
         if (last > first) words.next = loops_.put_groups(state, block.entries, first, last);
         for (end = std::min(end, first); end > begin;) put_entry(tables, words, block, --end, states);
     }
@@ -113,7 +119,7 @@ private:
 
     const PackedTables& tables_;
     const uint32_t lanes_;
-    uint32_t next_lane_ = 0;  // of the first symbol, counted from the last one's end: lanes are named when all is encoded
+    uint32_t next_lane_ = 0;  // of the first symbol yet, counted backwards from the end: `write` gives lanes their numbers
     uint32_t states_[kMaxLanes];
     const Loops& loops_;
     std::unique_ptr<uint16_t[]> words_;  // not filled with zeros, as a vector's would be

@@ -29,6 +29,11 @@ struct Row {
     uint32_t is_coded;
 };
 
+struct RowTable {
+    const Row* rows;
+    size_t count;
+};
+
 // A symbol outside of its row: which coded symbol of the block it is, and which of all.
 struct Outside {
     uint16_t number, position;
@@ -82,15 +87,16 @@ struct Loops {
     uint32_t least_lanes;  // decode_groups and put_groups are for so many lanes at least
 
     // Fill a block with the coded symbols among `count`, at most kBlock.
-    void (*find_coded)(DecodeBlock& block, const Row* all, const uint16_t* rows, size_t count);
+    void (*find_coded)(DecodeBlock& block, RowTable all, const uint16_t* rows, size_t count);
     // Put the decoded symbols of a block in their places, and those of certain rows in between.
     void (*place)(const DecodeBlock& block, const Row* all, const uint16_t* rows, size_t count, int16_t* symbols);
     // Decode groups of `lanes` symbols, eight at least, from number `first` to `end`. Returns where it stopped: when less
     // than a group is left, when `next` is beyond `limit`, or before a group that holds an escape.
-    uint32_t (*decode_groups)(DecodeState& state, const DecodeBlock& block, int16_t* symbols, uint32_t first, uint32_t end);
+    uint32_t (*decode_groups)(DecodeState& state, const DecodeBlock& block, int16_t* symbols, uint32_t first,
+                              uint32_t end);
 
     // As find_coded, with entries; false if a symbol is not the one that its row is certain of.
-    bool (*find_entries)(EncodeBlock& block, const Row* all, const uint16_t* rows, const int16_t* symbols, size_t count);
+    bool (*find_entries)(EncodeBlock& block, RowTable all, const uint16_t* rows, const int16_t* symbols, size_t count);
     // Encode entries `begin` to `end`, both multiples of a group, from the last to the first. Gives the next free word.
     // Words may be written beyond it, kSlack at most.
     uint16_t* (*put_groups)(const EncodeState& state, const uint32_t* entries, uint32_t begin, uint32_t end);

@@ -9,10 +9,10 @@ namespace rarefy::plain {
 
 constexpr uint32_t kLeastGroup = 8;
 
-inline void find_coded(DecodeBlock& block, const Row* all, const uint16_t* rows, size_t count) {
+inline void find_coded(DecodeBlock& block, RowTable all, const uint16_t* rows, size_t count) {
     uint32_t coded = 0;
     for (size_t i = 0; i < count; ++i) {
-        const Row& row = all[rows[i]];
+        const Row& row = all.rows[rows[i]];
         block.lookups[coded] = row.lookup;
         block.rows[coded] = rows[i];
         coded += row.is_coded;
@@ -68,7 +68,8 @@ uint32_t decode_groups(DecodeState& state, const DecodeBlock& block, int16_t* sy
     return first;
 }
 
-inline uint32_t decode_groups(DecodeState& state, const DecodeBlock& block, int16_t* symbols, uint32_t first, uint32_t end) {
+inline uint32_t decode_groups(DecodeState& state, const DecodeBlock& block, int16_t* symbols, uint32_t first,
+                              uint32_t end) {
     switch (state.lanes) {
         case 1: return decode_groups<1>(state, block, symbols, first, end);
         case 2: return decode_groups<2>(state, block, symbols, first, end);
@@ -79,10 +80,10 @@ inline uint32_t decode_groups(DecodeState& state, const DecodeBlock& block, int1
     }
 }
 
-inline bool find_entries(EncodeBlock& block, const Row* all, const uint16_t* rows, const int16_t* symbols, size_t count) {
+inline bool find_entries(EncodeBlock& block, RowTable all, const uint16_t* rows, const int16_t* symbols, size_t count) {
     uint32_t coded = 0, outside = 0, wrong = 0;
     for (size_t i = 0; i < count; ++i) {
-        const Row& row = all[rows[i]];
+        const Row& row = all.rows[rows[i]];
         const auto index = static_cast<uint32_t>(symbols[i] - row.offset);
         const uint32_t is_outside = index >= row.value_count;
         block.entries[coded] = row.first_entry + (is_outside ? row.value_count : index);

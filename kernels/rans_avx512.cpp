@@ -18,20 +18,49 @@ static_assert(sizeof(Row) == 16 && offsetof(Row, lookup) == 4 && offsetof(Row, v
 
 __mmask16 first_of(size_t count) { return static_cast<__mmask16>(count >= 16 ? 0xffff : (1u << count) - 1); }
 
-__m512i row_places(__mmask16 wanted, const uint16_t* rows) {
-    return _mm512_slli_epi32(_mm512_cvtepu16_epi32(_mm256_maskz_loadu_epi16(wanted, rows)), 2);
+// One field of the first 64 rows in registers, of any others by gathers: codecs keep the rows of their scales first.
+class Field {
+public:
+    Field(RowTable all, int word) : words_(row_words(all.rows, word)) {
+        for (size_t v = 0; v < 4; ++v) {
+            const __mmask16 there = all.count > 16 * v ? first_of(all.count - 16 * v) : __mmask16{0};
+            const __m512i places = _mm512_slli_epi32(_mm512_add_epi32(count_up(), _mm512_set1_epi32(int(16 * v))), 2);
+            first_[v] = _mm512_mask_i32gather_epi32(_mm512_setzero_si512(), there, places, words_, 4);
+        }
+    }
+
+    // Of row indices; all elements are, wanted or not, below the number of rows.
+    __m512i of(__m512i rows) const {
+        if (_mm512_cmpgt_epu32_mask(rows, _mm512_set1_epi32(63))) {
+            return _mm512_i32gather_epi32(_mm512_slli_epi32(rows, 2), words_, 4);
+        }
+        const __mmask16 is_upper = _mm512_test_epi32_mask(rows, _mm512_set1_epi32(32));
+        return _mm512_mask_blend_epi32(is_upper, _mm512_permutex2var_epi32(first_[0], rows, first_[1]),
+                                       _mm512_permutex2var_epi32(first_[2], rows, first_[3]));
+    }
+
+private:
+    static __m512i count_up() { return _mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15); }
+
+    const int* words_;
+    __m512i first_[4];
+};
+
+__m512i load_rows(__mmask16 wanted, const uint16_t* rows) {
+    return _mm512_cvtepu16_epi32(_mm256_maskz_loadu_epi16(wanted, rows));
 }
 
-void find_coded(DecodeBlock& block, const Row* all, const uint16_t* rows, size_t count) {
+void find_coded(DecodeBlock& block, RowTable all, const uint16_t* rows, size_t count) {
+    const Field lookups(all, kLookupWord);
     uint32_t coded = 0;
     for (size_t i = 0; i < count; i += 16) {
         const __mmask16 wanted = first_of(count - i);
-        const __m512i place = row_places(wanted, rows + i);
-        const __m512i lookup = _mm512_mask_i32gather_epi32(_mm512_setzero_si512(), wanted, place, row_words(all, kLookupWord), 4);
-        const __mmask16 is_coded = _mm512_test_epi32_mask(lookup, lookup);
-        const __m256i row = _mm512_cvtepi32_epi16(_mm512_srli_epi32(_mm512_maskz_compress_epi32(is_coded, place), 2));
+        const __m512i row = load_rows(wanted, rows + i);
+        const __m512i lookup = lookups.of(row);
+        const __mmask16 is_coded = _mm512_mask_test_epi32_mask(wanted, lookup, lookup);
+        const __m256i coded_row = _mm512_cvtepi32_epi16(_mm512_maskz_compress_epi32(is_coded, row));
         _mm512_storeu_si512(block.lookups + coded, _mm512_maskz_compress_epi32(is_coded, lookup));
-        _mm256_storeu_si256(reinterpret_cast<__m256i*>(block.rows + coded), row);
+        _mm256_storeu_si256(reinterpret_cast<__m256i*>(block.rows + coded), coded_row);
         block.marks[i / 16] = is_coded;
         coded += static_cast<uint32_t>(_mm_popcnt_u32(is_coded));
     }
@@ -44,10 +73,11 @@ void place(const DecodeBlock& block, const Row* all, const uint16_t* rows, size_
         const __mmask16 wanted = first_of(count - i), is_coded = block.marks[i / 16];
         __m256i values = _mm256_setzero_si256();
         if (is_coded != wanted) {
-            const __m512i place = row_places(wanted, rows + i);
+            const __m512i places = _mm512_slli_epi32(load_rows(wanted, rows + i), 2);
             const __mmask16 is_certain = wanted & ~is_coded;
-            values = _mm512_cvtepi32_epi16(_mm512_srli_epi32(
-                _mm512_mask_i32gather_epi32(_mm512_setzero_si512(), is_certain, place, row_words(all, kValuesWord), 4), 16));
+            const __m512i words = _mm512_mask_i32gather_epi32(_mm512_setzero_si512(), is_certain, places,
+                                                              row_words(all, kValuesWord), 4);
+            values = _mm512_cvtepi32_epi16(_mm512_srli_epi32(words, 16));
         }
         const __m256i decoded = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(next));
         values = _mm256_mask_expand_epi16(values, is_coded, decoded);
@@ -62,8 +92,8 @@ __mmask8 beyond(__m512i slot, __m512i bucket) {
     return _mm512_cmpge_epu64_mask(slot, end);
 }
 
-// Find what the buckets of some lanes leave open; those of escapes stay as they are. Seldom called, and by value, so that
-// the caller keeps its vectors in registers.
+// Find what the buckets of some lanes leave open; those of escapes stay as they are. Seldom called, and by value, so
+// that the caller keeps its vectors in registers.
 [[gnu::noinline, gnu::cold]] __m512i scan_lanes(const DecodeState& state, const uint16_t* rows, __m512i slot,
                                                 uint32_t lanes, __m512i bucket) {
     alignas(64) uint64_t slots[kVector];
@@ -116,7 +146,8 @@ uint32_t decode_groups(DecodeState& state, const DecodeBlock& block, int16_t* sy
             const __m512i edges = _mm512_mask_srli_epi64(bucket[v], is_upper, bucket[v], 16);
             const __m512i low = _mm512_and_si512(edges, low16);
             const __m512i frequency = _mm512_sub_epi64(_mm512_and_si512(_mm512_srli_epi64(edges, 16), low16), low);
-            const __m512i shorter = _mm512_add_epi64(_mm512_mul_epu32(frequency, _mm512_srl_epi64(states[v], precision)),
+            const __m512i quotient = _mm512_srl_epi64(states[v], precision);
+            const __m512i shorter = _mm512_add_epi64(_mm512_mul_epu32(frequency, quotient),
                                                      _mm512_sub_epi64(slot[v], low));
             const __mmask8 is_due = _mm512_cmplt_epu64_mask(shorter, state_low);
             const __m512i words = _mm512_cvtepu16_epi64(_mm_loadu_si128(reinterpret_cast<const __m128i*>(word)));
@@ -142,21 +173,21 @@ uint32_t decode_groups(DecodeState& state, const DecodeBlock& block, int16_t* sy
     }
 }
 
-bool find_entries(EncodeBlock& block, const Row* all, const uint16_t* rows, const int16_t* symbols, size_t count) {
+bool find_entries(EncodeBlock& block, RowTable all, const uint16_t* rows, const int16_t* symbols, size_t count) {
+    const Field first_entries(all, kFirstEntryWord), value_counts(all, kValuesWord);
     uint32_t coded = 0, outside = 0;
     __mmask16 wrong = 0;
     for (size_t i = 0; i < count; i += 16) {
         const __mmask16 wanted = first_of(count - i);
-        const __m512i place = row_places(wanted, rows + i), zero = _mm512_setzero_si512();
-        const __m512i entry = _mm512_mask_i32gather_epi32(zero, wanted, place, row_words(all, kFirstEntryWord), 4);
-        const __m512i values = _mm512_mask_i32gather_epi32(zero, wanted, place, row_words(all, kValuesWord), 4);
+        const __m512i row = load_rows(wanted, rows + i);
+        const __m512i entry = first_entries.of(row), values = value_counts.of(row);
         const __m512i symbol = _mm512_cvtepi16_epi32(_mm256_maskz_loadu_epi16(wanted, symbols + i));
         const __m512i value_count = _mm512_and_si512(values, _mm512_set1_epi32(0xffff));
         const __m512i index = _mm512_sub_epi32(symbol, _mm512_srai_epi32(values, 16));
-        const __mmask16 is_coded = _mm512_test_epi32_mask(value_count, value_count);
+        const __mmask16 is_coded = _mm512_mask_test_epi32_mask(wanted, value_count, value_count);
         const __m512i found = _mm512_add_epi32(entry, _mm512_min_epu32(index, value_count));
         _mm512_storeu_si512(block.entries + coded, _mm512_maskz_compress_epi32(is_coded, found));
-        wrong |= _mm512_test_epi32_mask(index, index) & ~is_coded;
+        wrong |= _mm512_mask_test_epi32_mask(wanted & ~is_coded, index, index);
         for (uint32_t left = _mm512_mask_cmpge_epu32_mask(is_coded, index, value_count); left != 0; left &= left - 1) {
             const auto at = static_cast<uint32_t>(__builtin_ctz(left));
             const uint32_t before = is_coded & ((1u << at) - 1);
