@@ -128,7 +128,7 @@ private:
     Status decode_symbol(const PackedTables& tables, const Row& row, uint32_t& state, int16_t& symbol) {
         const uint32_t slot = state & ((1u << tables.precision) - 1);
         const DecodeEntry& entry = tables.find(row, slot);
-        state = entry.frequency * (state >> tables.precision) + slot - entry.start;
+        state = without_entry(state, entry.frequency, entry.start, tables.precision);
         if (!refill(state, words_)) return Status::truncated;
         symbol = entry.symbol;
         return entry.is_escape ? decode_escape(row, state, words_, symbol) : Status::ok;
@@ -152,12 +152,7 @@ private:
         uint32_t folded = 0;
         const Status status = get_escape(state, words, folded);
         if (status != Status::ok) return status;
-        const auto distance = static_cast<int32_t>(folded >> 1);
-        const int32_t value = folded & 1 ? row.offset - 1 - distance
-                                         : row.offset + static_cast<int32_t>(row.value_count) + distance;
-        if (value < INT16_MIN || value > INT16_MAX) return Status::escape_range;
-        symbol = static_cast<int16_t>(value);
-        return Status::ok;
+        return unfold(folded, row.offset, row.value_count, symbol) ? Status::ok : Status::escape_range;
     }
 
     uint32_t lanes_ = 1;

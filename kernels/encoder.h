@@ -81,7 +81,8 @@ private:
             const Outside& outside = block.outside[left];
             put_entries(tables, words, block, outside.number + 1u, end, states);
             const Row& row = tables.rows[rows[outside.position]];
-            put_escape(states[outside.number & (lanes_ - 1)], words, fold(row, symbols[outside.position]));
+            const uint32_t folded = fold(symbols[outside.position] - row.offset, row.value_count);
+            put_escape(states[outside.number & (lanes_ - 1)], words, folded);
             put_entry(tables, words, block, outside.number, states);
             end = outside.number;
         }
@@ -108,13 +109,6 @@ private:
     void put_entry(const PackedTables& tables, WordWriter& words, const EncodeBlock& block, uint32_t i,
                    uint32_t* states) const {
         put_symbol(states[i & (lanes_ - 1)], words, tables.encode[block.entries[i]], tables.precision);
-    }
-
-    // The distance beyond the row, the side in its lowest bit.
-    static uint32_t fold(const Row& row, int16_t symbol) {
-        const int32_t index = symbol - row.offset;
-        return index < 0 ? static_cast<uint32_t>(-1 - index) << 1 | 1
-                         : static_cast<uint32_t>(index - row.value_count) << 1;
     }
 
     const PackedTables& tables_;
