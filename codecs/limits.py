@@ -3,7 +3,7 @@
 Headers claim sizes before anything proves them. Each claim is checked here before memory is taken for it.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields
 
 from rarefy.errors import LimitError
 
@@ -14,17 +14,24 @@ class Limits:
 
     pixels: width x height of a picture. side: width or height, in pixels. symbols: coded numbers in one unit.
     metadata_bytes: size of one section of metadata (a colour profile, EXIF, XMP).
+    seconds, channels, sample_rate: of a sound. samples: numbers of a sound, over all channels, in memory at once.
     """
 
     pixels: int | None = 1 << 28
     side: int | None = 65_535
     symbols: int | None = 1 << 23
     metadata_bytes: int | None = 1 << 24
+    seconds: int | None = 86_400  # a day
+    channels: int | None = 64  # of seventh-order ambisonics
+    sample_rate: int | None = 768_000
+    samples: int | None = (
+        1 << 30
+    )  # 4 GiB: two and a half hours of stereo at 48 kHz, and longer sounds are read in blocks
 
     @classmethod
     def none(cls) -> "Limits":
         """Accept any size: for files from a source that one trusts."""
-        return replace(cls(), pixels=None, side=None, symbols=None, metadata_bytes=None)
+        return cls(**{limit.name: None for limit in fields(cls)})
 
     def check_picture(self, width: int, height: int) -> None:
         """Raise LimitError if a picture of width x height pixels is too large."""
@@ -39,6 +46,17 @@ class Limits:
     def check_metadata(self, size: int, name: str) -> None:
         """Raise LimitError if the section of metadata `name` is too large; size in bytes."""
         _check(size, self.metadata_bytes, "metadata_bytes", f'metadata "{name}" has {size} bytes, which is more')
+
+    def check_sound(self, sample_rate: int, channels: int, length: int) -> None:
+        """Raise LimitError if a sound is too long or has too many channels; length in samples per channel."""
+        _check(channels, self.channels, "channels", f"a sound of {channels} channels has more channels")
+        _check(sample_rate, self.sample_rate, "sample_rate", f"a sound at {sample_rate} Hz has a higher sample rate")
+        seconds = -(-length // max(sample_rate, 1))
+        _check(seconds, self.seconds, "seconds", f"a sound of {seconds} seconds is longer")
+
+    def check_samples(self, count: int) -> None:
+        """Raise LimitError if `count` samples, over all channels, are too many to hold in memory at once."""
+        _check(count, self.samples, "samples", f"a sound of {count} samples in memory at once has more")
 
 
 def _check(value: int, limit: int | None, name: str, claim: str) -> None:
