@@ -2,6 +2,7 @@
 
 import os
 import struct
+import zlib
 from typing import BinaryIO
 
 from rarefy.codecs.header import SIGNATURE
@@ -40,6 +41,7 @@ _OTHER_FILES = (
 )
 _UNKNOWN_SIZE = 0x7FFF_F000  # what programs that write into pipes put where they do not know a size, or more than that
 _OGG_PAGE = 65_307  # the largest page (RFC 3533, section 6)
+_MIRRORED = bytes(int(f"{byte:08b}"[::-1], 2) for byte in range(256))
 
 
 def kind_of(file: BinaryIO, name: str) -> str:
@@ -80,39 +82,62 @@ def _what_else(head: bytes) -> str:
 
 
 def check_size(file: BinaryIO, kind: str, name: str) -> None:
-    """Refuse a WAV or AIFF whose samples end before its header says: readers would give the rest without a word.
+    """Refuse a WAV or AIFF with fewer samples than its header says, or with none stated where bytes follow.
 
-    The file is left at its begin. Raises MediaError.
+    Readers would give the rest, or nothing, without a word. The file is left at its begin. Raises MediaError.
     """
-    size = file.seek(0, os.SEEK_END)
-    file.seek(0)
     if kind not in ("WAV", "AIFF"):
         return
-    found = _samples_in_chunks(file, size)
+    size = file.seek(0, os.SEEK_END)
+    start, length, is_unfinished = _samples_in_chunks(file, size)
     file.seek(0)
-    if found is not None and found[0] + found[1] > size and found[1] < _UNKNOWN_SIZE:
-        there = max(size - found[0], 0)
-        raise MediaError(f"{name} is incomplete: its header promises {found[1]} bytes of samples, {there} are there")
+    if is_unfinished:
+        raise MediaError(f"{name} is unfinished: its header states no samples, and {size - start} bytes follow it")
+    if start + length > size and length < _UNKNOWN_SIZE:
+        there = max(size - start, 0)
+        raise MediaError(f"{name} is incomplete: its header promises {length} bytes of samples, {there} are there")
 
 
-def _samples_in_chunks(file: BinaryIO, size: int) -> tuple[int, int] | None:
-    """Give where the samples begin and how many bytes they take, by the chunks of RIFF and AIFF; None where unknown."""
+def _samples_in_chunks(file: BinaryIO, size: int) -> tuple[int, int, bool]:
+    """Give where the samples begin, how many bytes they take, and whether none are stated and no chunk follows either.
+
+    (0, 0, False) where there is no chunk of samples, of which readers tell better.
+    """
+    file.seek(0)
     order = ">" if file.read(12)[:4] in (b"FORM", b"RIFX") else "<"
     position = 12
     while position + 8 <= size:
         file.seek(position)
         mark, length = struct.unpack(f"{order}4sI", file.read(8))
         if mark in (b"data", b"SSND"):
-            return position + 8, length
+            follows = file.read(8)
+            is_chunk = follows[:4].isascii() and position + 16 + int.from_bytes(follows[4:], "little") <= size
+            return position + 8, length, length == 0 and len(follows) == 8 and order == "<" and not is_chunk
         position += 8 + length + length % 2
-    return None
+    return 0, 0, False
 
 
 def has_end(file: BinaryIO) -> bool:
-    """Tell whether the last page of an OGG file is marked as the last one; the file is left at its begin."""
+    """Tell whether the last pages of an OGG file are whole and the last one says so; the file is left at its begin."""
     size = file.seek(0, os.SEEK_END)
-    file.seek(max(size - _OGG_PAGE, 0))
-    tail = file.read(_OGG_PAGE)
+    file.seek(max(size - 2 * _OGG_PAGE, 0))  # the last page, and one before it, from which its begin is known
+    tail = file.read()
     file.seek(0)
-    page = tail.rfind(b"OggS\0")
-    return page >= 0 and len(tail) > page + 5 and tail[page + 5] & 4 != 0
+    position, is_last = tail.find(b"OggS\0"), False
+    while position >= 0 and position < len(tail):
+        head = tail[position : position + 27]
+        if len(head) < 27 or head[:4] != b"OggS":
+            return False
+        lacing = tail[position + 27 : position + 27 + head[26]]
+        page = tail[position : position + 27 + len(lacing) + sum(lacing)]
+        if _ogg_checksum(page[:22] + bytes(4) + page[26:]) != int.from_bytes(page[22:26], "little"):
+            return False
+        is_last = head[5] & 4 != 0
+        position += len(page)
+    return is_last
+
+
+def _ogg_checksum(page: bytes) -> int:
+    """Give the CRC-32 of RFC 3533, section 6, by zlib's, which takes bits in the other order and inverts both ends."""
+    mirrored = zlib.crc32(page.translate(_MIRRORED), 0xFFFF_FFFF) ^ 0xFFFF_FFFF
+    return int(f"{mirrored:032b}"[::-1], 2)

@@ -12,7 +12,7 @@ from rarefy.errors import MediaError
 KINDS = ("WAV", "AIFF", "FLAC", "OGG", "MP3", "AU", "CAF", "W64")
 _UNKNOWN_LENGTH = 1 << 62  # libsndfile has 2^63 - 1 where a header says none
 _OPUS_HEAD = 47  # bytes of the first page (28) and of the head up to the mapping family (19), RFC 7845 section 5.1
-_NO_END = "the file has no end mark: it may have been cut short"
+_NO_END = "the file has no whole last page: it may have been cut short"
 
 # Channels of Vorbis and Opus in the order of WAV and FLAC, by their number (Vorbis I, section 4.3.9; RFC 7845, 5.1.1.2)
 _FROM_VORBIS = {3: (0, 2, 1), 5: (0, 2, 1, 3, 4), 6: (0, 2, 1, 5, 3, 4), 7: (0, 2, 1, 6, 5, 3, 4)}

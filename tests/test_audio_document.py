@@ -31,4 +31,4 @@ def test_the_examples_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
 def test_every_suffix_and_tag_is_listed() -> None:
     rows = [line.split("|")[1] for line in TEXT.split("## What goes out")[1].splitlines() if line.startswith("| `.")]
     assert sorted(re.findall(r"`(\.\w+)`", "".join(rows))) == sorted(SUFFIXES)
-    assert f"{', '.join(KEPT)}; {TAG_BYTES} bytes" in TEXT
+    assert f"{', '.join(KEPT)}; {TAG_BYTES} bytes" in " ".join(TEXT.split())

@@ -259,6 +259,15 @@ def test_what_is_no_file(tmp_path: Path) -> None:
     assert "binary mode" in sentence(io.StringIO("x"))
 
 
+@pytest.mark.parametrize("size_of_riff", [0, 0xFFFF_FFFF])
+def test_a_recording_that_never_ended_is_not_an_empty_sound(size_of_riff: int) -> None:
+    data = bytearray(encoded(steps(16, 2, 1000), "WAV", "PCM_16"))
+    struct.pack_into("<I", data, 4, size_of_riff)
+    struct.pack_into("<I", data, 40, 0)
+    assert "unfinished" in sentence(bytes(data))
+    assert read_audio(data[:44] + b"LIST\4\0\0\0INFO").length == 0  # another chunk behind no samples is right
+
+
 @pytest.mark.parametrize("format", ["WAV", "AIFF", "FLAC"])
 def test_truncated_files_without_loss_are_refused(format: str) -> None:
     data = encoded(tones(2, 20_000), format, "PCM_16")
@@ -283,6 +292,19 @@ def test_truncated_ogg_gives_what_is_there_and_says_so(subtype: str) -> None:
     assert np.array_equal(part.samples[:, :40_000], whole.samples[:, :40_000])
     with pytest.raises(MediaError):
         open_audio(data[:100])
+
+
+@pytest.mark.parametrize(("format", "subtype"), [("FLAC", "PCM_16"), ("OGG", "VORBIS"), ("OGG", "OPUS")])
+def test_damage_under_checksums_is_refused_or_said(format: str, subtype: str) -> None:
+    data = encoded(tones(2, 100_000, 48_000), format, subtype, 48_000)
+    for tenth in range(2, 10):
+        damaged = bytearray(data)
+        damaged[len(data) * tenth // 10] ^= 4
+        try:
+            audio = read_audio(bytes(damaged), warns=False)
+        except MediaError:
+            continue
+        assert "cut short" in audio.notes[0]
 
 
 @pytest.mark.parametrize(

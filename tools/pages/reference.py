@@ -15,6 +15,7 @@ from rarefy.tools.pages.signatures import class_signature, function_signature, i
 CHAPTERS = {
     "codecs": (
         *("base", "image", "registry", "weights", "media", "limits", "grid", "encoding", "decoding", "targets"),
+        *("audio", "audio_reading", "audio_resampling", "audio_writing"),
         *("container", "header", "info", "sections", "salvage"),
     ),
     "entropy": (
