@@ -23,7 +23,7 @@ FUZZER = (
     f"-fsanitize-coverage-ignorelist={FOLDER / 'uncounted.txt'}",
 )
 # Short stacks and little memory kept from reuse: twice as many inputs a second.
-ENVIRONMENT = {**os.environ, "ASAN_OPTIONS": "malloc_context_size=3:quarantine_size_mb=16"}
+ENVIRONMENT = {**os.environ, "ASAN_OPTIONS": "malloc_context_size=1:quarantine_size_mb=16"}
 
 
 def build(compiler: str, program: Path, *flags: str, folder: Path = FOLDER) -> Path:

@@ -27,7 +27,7 @@ inline Decoded decode_with_both(const Arrays& arrays, const PackedTables& packed
     StreamDecoder decoder(stream.data(), stream.size());
     ReferenceDecoder reference(stream, arrays);
     check(decoder.status() == reference.status(), "the stream's head is judged differently");
-    std::vector<int16_t> all;
+    std::vector<int16_t> all, expected;
     Status refusal = Status::ok;
     for (const auto& rows : bursts) {
         std::vector<int16_t> symbols(rows.size());  // no longer, so that the sanitizer sees what is written beyond
@@ -38,8 +38,7 @@ inline Decoded decode_with_both(const Arrays& arrays, const PackedTables& packed
             refusal = status;
             continue;
         }
-        std::vector<int16_t> expected;
-        expected.reserve(rows.size());
+        expected.clear();
         const bool is_read = reference.decode(rows, expected) == Status::ok;
         check((status == Status::ok) == is_read, "a burst is read by one decoder only");
         if (!is_read) return {status, {}};

@@ -81,6 +81,7 @@ inline Arrays draw_tables(Input& input) {
         const auto length = static_cast<int32_t>(frequencies.size());
         arrays.offsets.push_back(std::min(offset, INT16_MAX - std::max(length - 2, 0)));
         uint32_t start = 0;
+        arrays.cumulative.reserve(arrays.cumulative.size() + frequencies.size() + 1);
         if (length > 0) arrays.cumulative.push_back(0);
         for (const uint32_t frequency : frequencies)
             arrays.cumulative.push_back(static_cast<uint16_t>(start += frequency));
@@ -89,10 +90,10 @@ inline Arrays draw_tables(Input& input) {
     return arrays;
 }
 
-// One burst of rows by chance: mostly few, else about the 2048 that the loops have in a block; now and then one that there is not.
+// One burst of rows by chance: few, or about the 2048 that the loops have in a block; now and then one that there is not.
 inline std::vector<uint16_t> draw_rows(Input& input, size_t table_rows) {
     const uint32_t size = input.byte();
-    std::vector<uint16_t> rows(size < 254 ? size / 8 : 1920 + input.byte());
+    std::vector<uint16_t> rows(size < 255 ? size / 8 : 1920 + input.byte());
     Chance chance(input.byte());
     for (uint16_t& row : rows) row = static_cast<uint16_t>(chance.below(static_cast<uint32_t>(table_rows)));
     if (input.byte() == 255 && !rows.empty()) rows[input.word() % rows.size()] = static_cast<uint16_t>(input.word());
