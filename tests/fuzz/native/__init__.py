@@ -4,6 +4,7 @@
 """
 
 import os
+import platform
 import re
 import subprocess
 from collections import Counter
@@ -14,6 +15,14 @@ FOLDER = Path(__file__).resolve().parent
 KERNELS = FOLDER.parents[2] / "kernels"
 CORPUS = FOLDER / "corpus.bin"
 LONGEST = 600  # bytes of an input
+
+# Loops for one instruction set each, with their flags in the package's build.
+_AVX512 = ("f", "bw", "vl", "dq", "cd", "vbmi2")
+LOOPS = (
+    {"rans_avx512.cpp": (*(f"-mavx512{part}" for part in _AVX512), "-mbmi", "-mbmi2", "-mpopcnt")}
+    if platform.machine().lower() in ("x86_64", "amd64")
+    else {}
+)
 
 SANITIZERS = ("-fsanitize=address,undefined", "-fno-sanitize-recover=all")
 # Comparisons are not traced: no magic numbers are to be found, and it takes half of the time.
@@ -31,9 +40,15 @@ def build(compiler: str, program: Path, *flags: str, folder: Path = FOLDER) -> P
 
     Raises CalledProcessError where the compiler fails.
     """
+    common = [compiler, "-std=c++17", "-Wall", "-Wextra", "-I", KERNELS, "-I", folder]
+    objects = []
+    for name, own_flags in LOOPS.items():
+        objects.append(program.with_name(f"{Path(name).stem}.o"))
+        without_main = [flag.replace("=fuzzer", "=fuzzer-no-link") for flag in flags]
+        subprocess.run([*common, *without_main, *own_flags, "-c", KERNELS / name, "-o", objects[-1]], check=True)
     sources = [folder / "target.cpp", *([] if FUZZER[0] in flags else [folder / "replay.cpp"])]
-    command = [compiler, "-std=c++17", "-Wall", "-Wextra", "-I", KERNELS, "-I", folder]
-    subprocess.run([*command, *flags, *sources, "-o", program], check=True)
+    defined = ["-DRAREFY_X86"] if LOOPS else []
+    subprocess.run([*common, *flags, *defined, *sources, *objects, "-o", program], check=True)
     return program
 
 

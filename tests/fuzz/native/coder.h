@@ -2,12 +2,15 @@
 // Each gives the status that it ended in, so that the mix of outcomes can be looked at.
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
+#include <memory>
 #include <vector>
 
 #include "decoder.h"
 #include "drawn.h"
 #include "encoder.h"
+#include "every_loop.h"
 #include "input.h"
 #include "reference.h"
 
@@ -21,17 +24,43 @@ struct Decoded {
 // A burst that the decoder refuses before it reads anything; it may go on with another one.
 inline bool is_refusal(Status status) { return status == Status::row_range || status == Status::too_many_symbols; }
 
-// Decode with both. Faults in the stream may be named differently by them, that there is one may not.
-inline Decoded decode_with_both(const Arrays& arrays, const PackedTables& packed, const std::vector<uint8_t>& stream,
-                                const std::vector<std::vector<uint16_t>>& bursts) {
-    StreamDecoder decoder(stream.data(), stream.size());
+// Rows as bytes and symbols of 32 bits, where a caller has these.
+inline Status decode_wide(StreamDecoder& decoder, const PackedTables& packed, const std::vector<uint16_t>& rows,
+                          std::vector<int16_t>& symbols) {
+    const std::vector<uint8_t> narrow(rows.begin(), rows.end());
+    std::vector<int32_t> wide(symbols.begin(), symbols.end());
+    const Status status = decoder.decode(packed, narrow.data(), rows.size(), wide.data());
+    symbols.assign(wide.begin(), wide.end());
+    return status;
+}
+
+// Arrays are no longer than they must be, so that the sanitizer sees what is read or written beyond.
+inline Status decode_burst(StreamDecoder& decoder, const PackedTables& packed, const std::vector<uint16_t>& rows,
+                           bool is_wide, std::vector<int16_t>& symbols) {
+    symbols = std::vector<int16_t>(rows.size());
+    const bool fits = std::all_of(rows.begin(), rows.end(), [](uint16_t row) { return row < 256; });
+    return is_wide && fits ? decode_wide(decoder, packed, rows, symbols)
+                           : decoder.decode(packed, rows.data(), rows.size(), symbols.data());
+}
+
+// Decode with the loops of every instruction set, which must agree, and with the reference. Faults in the stream may be
+// named differently by that, that there is one may not.
+inline Decoded decode_with_all(const Arrays& arrays, const PackedTables& packed, const std::vector<uint8_t>& stream,
+                               const std::vector<std::vector<uint16_t>>& bursts) {
+    std::vector<std::unique_ptr<StreamDecoder>> decoders;
+    for (const Loops* loops : every_loop())
+        decoders.push_back(std::make_unique<StreamDecoder>(stream.data(), stream.size(), *loops));
     ReferenceDecoder reference(stream, arrays);
-    check(decoder.status() == reference.status(), "the stream's head is judged differently");
-    std::vector<int16_t> all, expected;
+    for (const auto& decoder : decoders)
+        check(decoder->status() == reference.status(), "the stream's head is judged differently");
+    std::vector<int16_t> all, symbols, others, expected;
     Status refusal = Status::ok;
     for (const auto& rows : bursts) {
-        std::vector<int16_t> symbols(rows.size());  // no longer, so that the sanitizer sees what is written beyond
-        const Status status = decoder.decode(packed, rows.data(), rows.size(), symbols.data());
+        const Status status = decode_burst(*decoders[0], packed, rows, rows.size() % 2 == 0, symbols);
+        for (size_t i = 1; i < decoders.size(); ++i) {
+            check(decode_burst(*decoders[i], packed, rows, rows.size() % 2 == 1, others) == status, "statuses differ");
+            check(status != Status::ok || others == symbols, "symbols of two instruction sets differ");
+        }
         if (is_refusal(status)) {
             std::vector<int16_t> unused;
             check(ReferenceDecoder(reference).decode(rows, unused) != Status::ok, "a burst is refused that can be read");
@@ -45,13 +74,14 @@ inline Decoded decode_with_both(const Arrays& arrays, const PackedTables& packed
         check(symbols == expected, "symbols differ");
         all.insert(all.end(), symbols.begin(), symbols.end());
     }
-    check(decoder.finish() == reference.finish(), "the stream's end is judged differently");
-    return {refusal != Status::ok ? refusal : decoder.finish(), all};
+    for (const auto& decoder : decoders)
+        check(decoder->finish() == reference.finish(), "the stream's end is judged differently");
+    return {refusal != Status::ok ? refusal : decoders[0]->finish(), all};
 }
 
 inline Decoded decode_and_note(const Arrays& arrays, const PackedTables& packed, const std::vector<uint8_t>& stream,
                                const std::vector<std::vector<uint16_t>>& bursts) {
-    Decoded decoded = decode_with_both(arrays, packed, stream, bursts);
+    Decoded decoded = decode_with_all(arrays, packed, stream, bursts);
     const uint64_t lanes = stream.empty() ? 0 : std::min<uint64_t>(stream[0], 6);
     reached(kOutcome, (static_cast<uint64_t>(decoded.status) * 7 + lanes) * 4 + static_cast<uint64_t>(arrays.precision - 12));
     return decoded;
@@ -73,6 +103,25 @@ inline std::vector<uint8_t> altered(Input& input, std::vector<uint8_t> stream) {
     return stream;
 }
 
+inline std::vector<uint8_t> stream_of(const StreamEncoder& encoder) {
+    std::vector<uint8_t> stream(encoder.size_bytes());
+    encoder.write(stream.data());
+    return stream;
+}
+
+// The bursts one by one, the last one first, of symbols of 32 bits: the same bytes.
+inline void check_parts(const PackedTables& packed, uint32_t lanes, const Loops& loops, const std::vector<int16_t>& symbols,
+                        const std::vector<std::vector<uint16_t>>& bursts, const std::vector<uint8_t>& expected) {
+    StreamEncoder encoder(packed, lanes, loops);
+    auto end = symbols.end();
+    for (auto rows = bursts.rbegin(); rows != bursts.rend(); ++rows) {
+        const std::vector<int32_t> wide(end - static_cast<ptrdiff_t>(rows->size()), end);
+        end -= static_cast<ptrdiff_t>(rows->size());
+        check(encoder.prepend(packed, wide.data(), rows->data(), rows->size()) == Status::ok, "a part is refused");
+    }
+    check(stream_of(encoder) == expected, "bytes differ if encoded by parts");
+}
+
 inline Status round_trip(Input& input) {
     const Arrays arrays = draw_tables(input);
     const PackedTables packed = arrays.pack();
@@ -86,14 +135,17 @@ inline Status round_trip(Input& input) {
     if (input.byte() == 255 && !symbols.empty())  // perhaps one that a certain row does not allow
         symbols[input.word() % symbols.size()] = static_cast<int16_t>(input.word());
 
-    StreamEncoder encoder(packed, lanes);
     ReferenceEncoder reference(arrays, lanes);
-    const Status status = encoder.encode(symbols.data(), rows.data(), rows.size());
-    check(status == reference.encode(symbols, rows), "what is to be encoded is judged differently");
+    const Status status = reference.encode(symbols, rows);
+    for (const Loops* loops : every_loop()) {
+        StreamEncoder encoder(packed, lanes, *loops);
+        check(encoder.encode(symbols.data(), rows.data(), rows.size()) == status, "what is to be encoded is judged differently");
+        check(status != Status::ok || stream_of(encoder) == reference.stream(), "bytes differ");
+        if (status == Status::ok && loops == every_loop().back())
+            check_parts(packed, lanes, *loops, symbols, bursts, reference.stream());
+    }
     if (status != Status::ok) return status;
-    std::vector<uint8_t> stream(encoder.size_bytes());
-    encoder.write(stream.data());
-    check(stream == reference.stream(), "bytes differ");
+    const std::vector<uint8_t> stream = reference.stream();
     const Decoded decoded = decode_and_note(arrays, packed, stream, bursts);
     check(decoded.status == Status::ok && decoded.symbols == symbols, "a round trip gives something else");
     return decode_and_note(arrays, packed, altered(input, stream), bursts).status;
