@@ -56,7 +56,6 @@ class Campaign:
         facts = [
             "-entropic_scale_per_exec_time=1",
             "-print_final_stats=1",
-            "-timeout=60",
             f"-artifact_prefix={self._keep}/",
         ]
         ended = subprocess.run([*command, *facts], env=ENVIRONMENT, stderr=subprocess.PIPE, text=True, check=False)
