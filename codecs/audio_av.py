@@ -79,7 +79,7 @@ class AvSource:
 
         self._file.seek(0)
         try:
-            self._container: Any = av.open(self._file, format=_FORMATS[self._kind])
+            self._container: Any = av.open(self._file, format=_FORMATS[self._kind], metadata_errors="replace")
         except av.FFmpegError as error:
             raise UnreadableError(_reason(error)) from error
         if not self._container.streams.audio:

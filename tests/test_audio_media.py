@@ -205,6 +205,13 @@ def test_a_wav_from_a_pipe_states_no_length_and_is_read_all_the_same() -> None:
         assert np.array_equal(read_audio(bytes(data)).samples, samples), hex(size)
 
 
+def test_tags_of_other_bytes_than_utf8_cost_no_sound() -> None:
+    data = encoded_by_av(tones(2, 4000, 48_000), "alac", "ipod", "stereo", tags={"title": "ABCDEFGH", "artist": "A"})
+    audio = read_audio(data.replace(b"ABCDEFGH", b"\xff\xfeCDEFGH"))
+    assert audio.length == 4000
+    assert audio.tags == {"title": "\ufffd\ufffdCDEFGH", "artist": "A"}
+
+
 def test_long_tags_are_left_out_and_said() -> None:
     data = encoded(tones(1, 100), "FLAC", "PCM_16", tags={"title": "x" * 5000, "artist": "short"})
     with pytest.warns(RarefyWarning, match=r"left out: title"):
