@@ -9,7 +9,7 @@ from rarefy.codecs.grid import Grid
 from rarefy.errors import FormatError, OptionError, TruncatedError, UnsupportedError
 
 SIGNATURE = b"\xf6rfy"
-VERSION = 0
+VERSION = 1
 QUALITY_STEPS = 256
 QUALITY_LIMIT = 100 * QUALITY_STEPS
 SMALLEST_TILE = 16

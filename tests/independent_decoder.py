@@ -120,7 +120,7 @@ def read_sections(content: bytes, registered: dict[int, bool]) -> dict[int, byte
 def read_header(reader: Reader) -> Header:
     """The header (section 4)."""
     need(reader.take(4) == b"\xf6rfy", "the signature")
-    if reader.fixed(1) != 0:
+    if reader.fixed(1) != 1:
         raise UnsupportedError("another version")
     flags, number = reader.fixed(1), reader.fixed(1)
     if flags >> 6 or (number and number not in CODECS):

@@ -79,10 +79,10 @@ def parts(head: bytes, *payloads: bytes) -> Parts:
     return Parts(head, sizes, list(payloads), b"".join(sizes) if len(sizes) > 1 else b"")
 
 
-SMALL_HEAD = bytes.fromhex("f6726679 00 01 7f deadbeef 05 03 0032")
+SMALL_HEAD = bytes.fromhex("f6726679 01 01 7f deadbeef 05 03 0032")
 SMALL_PARTS = parts(SMALL_HEAD, bytes.fromhex("15cd5b07 0001020304"))
 TILED_PARTS = parts(
-    bytes.fromhex("f6726679 00 3c 00046d696e65 08 0123456789abcdef ac02 14 0064 8002 06 0604 3c782f3e"),
+    bytes.fromhex("f6726679 01 3c 00046d696e65 08 0123456789abcdef ac02 14 0064 8002 06 0604 3c782f3e"),
     bytes.fromhex("04030201 010468696e74 02aabb 0303010203"),
     bytes.fromhex("00000000 0300"),
 )
@@ -219,7 +219,7 @@ def head_with(position: int, *values: int) -> Parts:
 
 def test_reserved_values_are_unsupported() -> None:
     for parts_ in (
-        head_with(4, 1),  # version
+        head_with(4, 2),  # version
         head_with(5, 0x41),  # medium
         head_with(5, 0xC1),
         head_with(6, 4),  # codec
@@ -482,7 +482,7 @@ def test_info_says_what_the_file_holds() -> None:
     )
     assert info.bits_per_pixel == len(write(TILED)) * 8 / 6000
     assert json.loads(json.dumps(info.to_dict())) == {
-        "format_version": 0,
+        "format_version": 1,
         "codec": "mine",
         "medium": "image",
         "weights": "0123456789abcdef",

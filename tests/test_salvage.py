@@ -143,7 +143,7 @@ def test_mutations_give_no_unit_that_was_not_written() -> None:
 
 def claims(rest: bytes) -> bytes:
     """A header that announces 2^40 pixels in 2^24 units, with its checksum, and what follows."""
-    head = bytes.fromhex("f6726679 00 08 7f 00000000") + b"\x80\x80\x40" * 2 + b"\x4d\0" + b"\x80\2"
+    head = bytes.fromhex("f6726679 01 08 7f 00000000") + b"\x80\x80\x40" * 2 + b"\x4d\0" + b"\x80\2"
     return head + crc(head) + rest
 
 

@@ -237,7 +237,7 @@ def test_file_knows_our_files(share: Path, examples: list[Path]) -> None:
         command = ["file", "-b", "-m", str(share / MAGIC), *options, *map(str, examples)]
         return subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines()
 
-    assert tell() == [f"rarefy picture, format version 0, codec {codec}" for codec in ("fixture", "mine")]
+    assert tell() == [f"rarefy picture, format version 1, codec {codec}" for codec in ("fixture", "mine")]
     assert tell("--mime-type") == [MEDIA_TYPE] * 2
     assert tell("--extension") == ["rfy"] * 2
 

@@ -31,7 +31,7 @@ def describe(name: str, info: Info) -> str:
     facts = {
         "codec": info.codec,
         "weights": f"{info.weights}... ({PREVIEW})",
-        "format": f"version {info.format_version}" + (f" ({PREVIEW})" if info.format_version == 0 else ""),
+        "format": f"version {info.format_version}",
         header.medium: f"{header.width}x{header.height}, {_colours(info.channels)}, {header.bit_depth} bit",
         "quality": f"{info.quality:g}",
         "size": f"{readable_size(info.size_bytes)} ({info.bits_per_pixel:.3f} bpp)",
