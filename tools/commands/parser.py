@@ -3,7 +3,7 @@
 from argparse import REMAINDER, ArgumentParser
 
 from rarefy import __version__
-from rarefy.tools.arguments import Parser, positive, region
+from rarefy.tools.arguments import Parser, positive, quality, region
 from rarefy.tools.commands.rate import add_rate
 
 SUMMARY = "Learned codecs: small files that decode to the same symbols everywhere."
@@ -14,6 +14,7 @@ PASSED_ON = {
     "bench": ("rarefy.tools.bench", "measure rate, fidelity and speed against other codecs"),
 }
 PREVIEWS = (2, 4, 8)
+LABELS = ("folder", "json", "none")
 
 
 def build_parser() -> ArgumentParser:
@@ -29,6 +30,12 @@ def build_parser() -> ArgumentParser:
             _add_transcode,
             "bring files to another codec, quality or generation of weights",
             "Decode .rfy files and encode them again, metadata kept; what a file lost before stays lost.",
+        ),
+        (
+            "pack",
+            _add_pack,
+            "turn a folder of pictures into shards of latents to learn from",
+            "Turn a folder of pictures into tar shards that networks train on; a run that was stopped goes on.",
         ),
         ("info", _add_info, "tell what a file is", "Tell what files are, without torch or weights."),
         ("verify", _add_verify, "check files", "Check every checksum and every symbol of files."),
@@ -81,6 +88,28 @@ def _add_transcode(parser: ArgumentParser) -> None:
     _add_words(parser)
 
 
+def _add_pack(parser: ArgumentParser) -> None:
+    parser.add_argument("folder", metavar="DIR", help="folder of pictures; its subfolders may be classes")
+    parser.add_argument("-o", dest="output", metavar="OUT", required=True, help="folder for the shards")
+    _add_codec(parser, default="walloc-image")
+    parser.add_argument(
+        "--quality", type=quality, default=50.0, metavar="Q", help="0 (smallest) to 100 (best), default 50"
+    )
+    parser.add_argument(
+        "--shard-megabytes", type=positive, default=100, metavar="N", help="size of a shard at most (default 100)"
+    )
+    parser.add_argument(
+        "--label",
+        choices=LABELS,
+        help="the class is the first folder below DIR, a .json file beside each picture, or there is none",
+    )
+    parser.add_argument(
+        "--statistics", action="store_true", help="mean and deviation of each channel into the manifest"
+    )
+    _add_machine(parser)
+    _add_words(parser)
+
+
 def _add_info(parser: ArgumentParser) -> None:
     _add_inputs(parser, ".rfy file, folder, pattern, or - for standard input")
     _add_words(parser)
@@ -108,9 +137,9 @@ def _add_output(parser: ArgumentParser, what: str = "output file, folder, or - (
     )
 
 
-def _add_codec(parser: ArgumentParser) -> None:
+def _add_codec(parser: ArgumentParser, default: str = "image") -> None:
     parser.add_argument(
-        "--codec", default="image", metavar="NAME", help="which codec (default: image; see rarefy codecs)"
+        "--codec", default=default, metavar="NAME", help=f"which codec (default: {default}; see rarefy codecs)"
     )
 
 

@@ -18,6 +18,7 @@ CHAPTERS = {
         *("audio", "audio_reading", "audio_resampling", "audio_writing"),
         *("container", "header", "info", "sections", "salvage"),
     ),
+    "data": ("dataset", "stream", "samples", "crops", "statistics", "decoding", "webdataset", "manifest", "packing"),
     "entropy": (
         *("tables", "coder", "rans", "tokens", "token_model", "token_contexts"),
         *("coding", "hyperprior", "integer", "quantise", "likelihood", "precision"),

@@ -5,7 +5,7 @@ function __rarefy_at
     set -l command rarefy
     set -l words (commandline -opc)
     for word in $words[2..-1]
-        if contains -- "$command $word" 'rarefy encode' 'rarefy decode' 'rarefy transcode' 'rarefy info' 'rarefy verify' 'rarefy codecs' 'rarefy train' 'rarefy weights' 'rarefy weights export' 'rarefy weights verify' 'rarefy bench' 'rarefy bench images' 'rarefy bench join' 'rarefy bench compare' 'rarefy bench speed' 'rarefy bench integer' 'rarefy bench coder' 'rarefy bench exactness' 'rarefy bench large' 'rarefy bench folder'
+        if contains -- "$command $word" 'rarefy encode' 'rarefy decode' 'rarefy transcode' 'rarefy pack' 'rarefy info' 'rarefy verify' 'rarefy codecs' 'rarefy train' 'rarefy weights' 'rarefy weights export' 'rarefy weights verify' 'rarefy bench' 'rarefy bench images' 'rarefy bench join' 'rarefy bench compare' 'rarefy bench speed' 'rarefy bench integer' 'rarefy bench coder' 'rarefy bench exactness' 'rarefy bench large' 'rarefy bench folder'
             set command "$command $word"
         end
     end
@@ -23,6 +23,7 @@ complete -c rarefy -f
 complete -c rarefy -n '__rarefy_at rarefy' -a encode -d 'turn pictures into small files'
 complete -c rarefy -n '__rarefy_at rarefy' -a decode -d 'turn them back'
 complete -c rarefy -n '__rarefy_at rarefy' -a transcode -d 'bring files to another codec, quality or generation of weights'
+complete -c rarefy -n '__rarefy_at rarefy' -a pack -d 'turn a folder of pictures into shards of latents to learn from'
 complete -c rarefy -n '__rarefy_at rarefy' -a info -d 'tell what a file is'
 complete -c rarefy -n '__rarefy_at rarefy' -a verify -d 'check files'
 complete -c rarefy -n '__rarefy_at rarefy' -a codecs -d 'list the codecs'
@@ -81,6 +82,19 @@ complete -c rarefy -n '__rarefy_at rarefy transcode' -l device -r -f -a 'cpu cud
 complete -c rarefy -n '__rarefy_at rarefy transcode' -l json -d 'one JSON object per line on stdout'
 complete -c rarefy -n '__rarefy_at rarefy transcode' -s q -d 'say nothing but errors'
 complete -c rarefy -n '__rarefy_at rarefy transcode' -s v -d 'say more, with tracebacks of errors'
+complete -c rarefy -n '__rarefy_at rarefy pack' -f -a '(__fish_complete_directories)'
+complete -c rarefy -n '__rarefy_at rarefy pack' -s h -l help -d 'show this help message and exit'
+complete -c rarefy -n '__rarefy_at rarefy pack' -s o -r -F -d 'folder for the shards'
+complete -c rarefy -n '__rarefy_at rarefy pack' -l codec -r -f -a 'image walloc-image' -d 'which codec (default: walloc-image; see rarefy codecs)'
+complete -c rarefy -n '__rarefy_at rarefy pack' -l quality -x -d '0 (smallest) to 100 (best), default 50'
+complete -c rarefy -n '__rarefy_at rarefy pack' -l shard-megabytes -x -d 'size of a shard at most (default 100)'
+complete -c rarefy -n '__rarefy_at rarefy pack' -l label -r -f -a 'folder json none' -d 'the class is the first folder below DIR, a .json file beside each picture, or there is none'
+complete -c rarefy -n '__rarefy_at rarefy pack' -l statistics -d 'mean and deviation of each channel into the manifest'
+complete -c rarefy -n '__rarefy_at rarefy pack' -l threads -x -d 'CPU threads (default: all cores)'
+complete -c rarefy -n '__rarefy_at rarefy pack' -l device -r -f -a 'cpu cuda' -d 'cpu (default) or cuda'
+complete -c rarefy -n '__rarefy_at rarefy pack' -l json -d 'one JSON object per line on stdout'
+complete -c rarefy -n '__rarefy_at rarefy pack' -s q -d 'say nothing but errors'
+complete -c rarefy -n '__rarefy_at rarefy pack' -s v -d 'say more, with tracebacks of errors'
 complete -c rarefy -n '__rarefy_at rarefy info' -f -a '(__rarefy_files rfy)'
 complete -c rarefy -n '__rarefy_at rarefy info' -s h -l help -d 'show this help message and exit'
 complete -c rarefy -n '__rarefy_at rarefy info' -l json -d 'one JSON object per line on stdout'

@@ -1,0 +1,145 @@
+"""Bytes of many files to latents, by the entropy coder alone: units of one shape and quality in one call."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from rarefy.codecs import container
+from rarefy.codecs.base import Codec
+from rarefy.codecs.container import ALPHA, LATENTS, File
+from rarefy.codecs.grid import divided, extents
+from rarefy.codecs.limits import Limits
+from rarefy.codecs.registry import find_for_file
+from rarefy.codecs.weights import load_codec
+from rarefy.errors import FormatError, OptionError, RarefyError, WeightsError
+
+OUTPUTS = ("auto", "integers", "floats")
+Shape = tuple[int, ...]
+
+
+@dataclass
+class _Group:
+    """Units that are decoded at once, and where each belongs: file and number."""
+
+    units: list[tuple[dict[str, bytes], int]]
+    owners: list[tuple[int, int]]
+
+
+def has_integers(codec: Codec) -> bool:
+    """Tell whether a codec's latents are integers: its bottleneck gives them by `symbols`."""
+    return hasattr(codec.bottleneck, "symbols")
+
+
+def choose_output(codec: Codec, output: str) -> str:
+    """Return "integers" or "floats"; "auto" is integers where the codec has them. Raises OptionError."""
+    if output not in OUTPUTS:
+        raise OptionError(f"output {output!r}: {', '.join(OUTPUTS)}")
+    if output == "integers" and not has_integers(codec):
+        raise OptionError(f'codec "{codec.name}" has no integer latents: take output="floats"')
+    return output if output != "auto" else "integers" if has_integers(codec) else "floats"
+
+
+def codec_of(files: Sequence[File]) -> Codec:
+    """The codec that made files, which must be one; raises WeightsError for several, and what loading raises."""
+    first = files[0].header
+    for file in files:
+        other = file.header
+        if (other.codec, other.weights) != (first.codec, first.weights):
+            raise WeightsError(
+                f"files of {first.codec} {first.weights.hex()} and {other.codec} {other.weights.hex()} in one batch: "
+                "latents of several weights mean different things and must not mix"
+            )
+    return load_codec(find_for_file(first.codec).name, needed=first.weights)
+
+
+def decode(datas: Sequence[bytes], output: str = "auto", limits: Limits | None = None) -> Tensor | list[Tensor]:
+    """Decode `.rfy` files of one codec to latents.
+
+    Gives int16 or float32 [B, C, h, w], or a list of [C, h, w] where shapes differ. output: "integers", "floats", or
+    "auto": integers where the codec has them. Raises OptionError for integers of several qualities, whose steps differ,
+    and what `rarefy.decode` raises.
+    """
+    if not datas:
+        raise OptionError("a batch has at least one file")
+    files = [container.read(data, limits) for data in datas]
+    codec = codec_of(files)
+    output = choose_output(codec, output)
+    if output == "integers" and len({file.header.quality for file in files}) > 1:
+        raise OptionError('integers of several qualities have different steps: take output="floats"')
+    return decode_files(files, codec, output, limits or Limits())
+
+
+def decode_named(
+    datas: Sequence[bytes], names: Sequence[str], codec: Codec, output: str, limits: Limits
+) -> Tensor | list[Tensor]:
+    """As `decode`, by a codec that is loaded; an error begins with the name of the file that it is about."""
+    try:
+        return decode_files([container.read(data, limits) for data in datas], codec, output, limits)
+    except RarefyError:
+        for data, name in zip(datas, names, strict=True):
+            try:
+                decode_files([container.read(data, limits)], codec, output, limits)
+            except RarefyError as error:
+                raise type(error)(f"{name}: {error}") from error
+        raise
+
+
+def decode_files(files: Sequence[File], codec: Codec, output: str, limits: Limits) -> Tensor | list[Tensor]:
+    """As `decode`, of files that were read."""
+    groups = _grouped(files, codec, limits)
+    decoded = {key: _call(codec, group, key, output) for key, group in groups.items()}
+    if len(groups) == 1 and all(file.header.unit_count == 1 for file in files):
+        return next(iter(decoded.values()))
+    parts: list[dict[int, Tensor]] = [{} for _ in files]
+    for key, group in groups.items():
+        for (i, number), part in zip(group.owners, decoded[key], strict=True):
+            parts[i][number] = part
+    joined = [_joined(file, part, codec.stride) for file, part in zip(files, parts, strict=True)]
+    return torch.stack(joined) if len({latents.shape for latents in joined}) == 1 else joined
+
+
+def _grouped(files: Sequence[File], codec: Codec, limits: Limits) -> dict[tuple[Shape, int], _Group]:
+    groups: dict[tuple[Shape, int], _Group] = {}
+    for i, file in enumerate(files):
+        codec.check(file.header)
+        grid = file.header.grid
+        for number, unit in enumerate(file.units):
+            shape = extents(divided(grid.box(number), codec.stride))
+            group = groups.setdefault((shape, file.header.quality), _Group([], []))
+            if not group.units:
+                limits.check_symbols(codec.bottleneck.symbol_count((shape[0], shape[1])), f"unit {number}")
+            group.units.append(({LATENTS: _section(unit, codec)}, unit.checksum))
+            group.owners.append((i, number))
+    return groups
+
+
+def _section(unit: container.Unit, codec: Codec) -> bytes:
+    if LATENTS not in unit.sections or not unit.sections.keys() <= {LATENTS, ALPHA}:
+        names = ", ".join(sorted(unit.sections)) or "none"
+        raise FormatError(f'a unit has the sections {names}; codec "{codec.name}" reads "{LATENTS}"')
+    return unit.sections[LATENTS]
+
+
+def _call(codec: Codec, group: _Group, key: tuple[Shape, int], output: str) -> Tensor:
+    shape, quality = key
+    bottleneck: Any = codec.bottleneck
+    with torch.inference_mode():
+        call = bottleneck.symbols if output == "integers" else bottleneck.decompress
+        latents: Tensor = call(group.units, shape, quality)
+    return latents if output == "integers" else latents.clone()  # outside inference mode, so that autograd takes it
+
+
+def _joined(file: File, parts: dict[int, Tensor], stride: int) -> Tensor:
+    """The latents of a file, from those of its units."""
+    if len(parts) == 1:
+        return parts[0]
+    grid = file.header.grid
+    height, width = extents(divided(tuple(slice(0, extent) for extent in grid.shape), stride))
+    latents = parts[0].new_empty(parts[0].shape[0], height, width)
+    for number, part in parts.items():
+        rows, columns = divided(grid.box(number), stride)
+        latents[:, rows, columns] = part
+    return latents

@@ -1,0 +1,99 @@
+"""In which order a stream gives samples: a pure function of seed, epoch and reader, so that it can go on anywhere.
+
+A reader is one worker of one process. Shards come in an order drawn anew for each epoch; the samples, in that order,
+are cut into one span for each reader, whose lengths differ by one at most; each reader mixes its span in a buffer.
+"""
+
+from collections.abc import Callable, Hashable, Iterable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+DRAWN = 1024  # random numbers that are drawn at once
+
+Shape = Hashable
+
+
+@dataclass(frozen=True)
+class Reader:
+    """One of `count` readers, by its number."""
+
+    number: int
+    count: int
+
+
+@dataclass(frozen=True)
+class Order:
+    """How samples are ordered. starts: int64 [files + 1], the first sample of each file, and the end.
+
+    buffer: samples among which one is drawn; 0 gives them in their own order. is_even: leave out what would make spans
+    unequal. batch_size: samples in a batch; drop_last: leave out smaller ones.
+    """
+
+    starts: NDArray[np.int64]
+    buffer: int
+    seed: int
+    is_even: bool
+    batch_size: int
+    drop_last: bool
+
+    def samples(self, epoch: int, reader: Reader) -> Iterator[int]:
+        """The samples of a reader."""
+        span = self._span(epoch, reader)
+        return _mixed(span, self.buffer, self._source(epoch, 1, reader.number)) if self.buffer else span
+
+    def batches(self, epoch: int, reader: Reader, shape: Callable[[int], Shape]) -> Iterator[list[int]]:
+        """The batches of a reader, each of samples of one shape."""
+        waiting: dict[Shape, list[int]] = {}
+        for number in self.samples(epoch, reader):
+            kind = shape(number)
+            batch = waiting.setdefault(kind, [])
+            batch.append(number)
+            if len(batch) == self.batch_size:
+                yield waiting.pop(kind)
+        if not self.drop_last:
+            yield from waiting.values()
+
+    def _span(self, epoch: int, reader: Reader) -> Iterator[int]:
+        files = np.arange(len(self.starts) - 1)
+        if self.buffer:
+            self._source(epoch, 0, 0).shuffle(files)
+        start, stop = _cut(int(self.starts[-1]), reader, self.is_even)
+        position = 0
+        for file in files.tolist():
+            first, end = int(self.starts[file]), int(self.starts[file + 1])
+            shift = first - position
+            yield from range(max(start, position) + shift, max(min(stop, position + end - first), start) + shift)
+            position += end - first
+
+    def _source(self, epoch: int, purpose: int, number: int) -> np.random.Generator:
+        return np.random.default_rng([self.seed, epoch, purpose, number])
+
+
+def _cut(total: int, reader: Reader, is_even: bool) -> tuple[int, int]:
+    """The span of a reader; the first ones have one more where they cannot be equal."""
+    each, more = divmod(total, reader.count)
+    more = 0 if is_even else more
+    start = reader.number * each + min(reader.number, more)
+    return start, start + each + (reader.number < more)
+
+
+def _mixed(items: Iterable[int], size: int, source: np.random.Generator) -> Iterator[int]:
+    """Draw each next item from a buffer of the next `size` ones."""
+    places = _places(size, source)
+    buffer: list[int] = []
+    for item in items:
+        if len(buffer) < size:
+            buffer.append(item)
+            continue
+        place = next(places)
+        yield buffer[place]
+        buffer[place] = item
+    source.shuffle(buffer)
+    yield from buffer
+
+
+def _places(size: int, source: np.random.Generator) -> Iterator[int]:
+    while True:
+        yield from source.integers(size, size=DRAWN).tolist()

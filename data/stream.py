@@ -1,0 +1,188 @@
+"""An iterable dataset of latents: batches without duplicates over workers and processes; it goes on anywhere."""
+
+import os
+from collections.abc import Iterator, Mapping
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch.distributed
+from torch.utils.data import IterableDataset, get_worker_info
+
+from rarefy.codecs.limits import Limits
+from rarefy.data.crops import NO_FLIP, Crop
+from rarefy.data.order import Order, Reader
+from rarefy.data.reading import Samples, shared_number
+from rarefy.data.samples import Batch, make_batch
+from rarefy.data.statistics import Statistics, known_statistics
+from rarefy.errors import OptionError
+
+STATE_VERSION = 0
+
+
+class LatentStream(IterableDataset[Batch]):
+    """Batches of latents of equal shape, each decoded in one call: `DataLoader(stream, batch_size=None)`.
+
+    path, output, crop, limits: as for `LatentDataset`. batch_size: samples in a batch; drop_last: no smaller ones at
+    the end. shuffle: samples among which the next one is drawn (bytes stay on disk), after the shards were put into
+    another order; 0 gives all in their own order. seed: of that, with `set_epoch`.
+
+    Every sample comes once an epoch, whatever the number of workers and ranks: each of them reads a span of its own.
+    rank, ranks: of this process; by default those of torch.distributed. is_even: leave out the few samples (fewer than
+    there are readers) that would give ranks unequal numbers, for which distributed training would wait for ever.
+
+    `state_dict` and `load_state_dict` go on inside an epoch, exactly; so does `torchdata`'s StatefulDataLoader.
+    """
+
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        *,
+        batch_size: int = 64,
+        drop_last: bool = False,
+        shuffle: int = 4096,
+        seed: int = 0,
+        output: str = "auto",
+        crop: Crop | None = None,
+        flip: bool = False,
+        rank: int | None = None,
+        ranks: int | None = None,
+        is_even: bool = False,
+        limits: Limits | None = None,
+    ) -> None:
+        if flip:
+            raise OptionError(NO_FLIP)
+        if batch_size < 1 or shuffle < 0 or seed < 0:
+            raise OptionError(f"batch_size {batch_size}, shuffle {shuffle}, seed {seed}: from 1, 0 and 0 on")
+        self._rank, self._ranks = _place_of(rank, ranks)
+        self._samples = Samples(Path(path), output, crop, seed, limits)
+        files = self._samples.index.places[:, 0]
+        starts = np.searchsorted(files, np.arange(len(self._samples.index.files) + 1))
+        self._order = Order(starts.astype(np.int64), shuffle, seed, is_even, batch_size, drop_last)
+        self._epoch = shared_number(0)
+        self._given: dict[int, int] = {}  # batches that readers of this rank gave already, by worker
+        self._workers: int | None = None  # of the state that was loaded
+        self._first = 0  # the worker whose turn it is in that state: a new `DataLoader` begins with its worker 0
+
+    def __iter__(self) -> Iterator[Batch]:
+        worker, workers = _worker()
+        if self._workers not in (None, workers):
+            raise OptionError(
+                f"the state is of {self._workers} workers, here are {workers}: it fits the same number alone"
+            )
+        worker = (worker + self._first) % workers
+        self._workers = workers
+        batches = self._batches(worker, workers)
+        for numbers in islice(batches, self._given.get(worker, 0), None):
+            batch = self._batch(numbers)
+            self._given[worker] = self._given.get(worker, 0) + 1
+            yield batch
+        self._given[worker], self._workers = 0, None
+
+    def _batch(self, numbers: list[int]) -> Batch:
+        samples = self._samples
+        latents = samples.latents(numbers, int(self._epoch))
+        labels = [samples.label(number) for number in numbers]
+        return make_batch(latents, labels, [samples.index.key(number) for number in numbers])
+
+    def _batches(self, worker: int, workers: int) -> Iterator[list[int]]:
+        reader = Reader(self._rank * workers + worker, self._ranks * workers)
+        return self._order.batches(int(self._epoch), reader, self._samples.shape)
+
+    def set_epoch(self, epoch: int) -> None:
+        """Begin another epoch, in another order; call it before each, with workers that stay too."""
+        if epoch != int(self._epoch):
+            self._given, self._workers, self._first = {}, None, 0
+        self._epoch[0] = epoch
+
+    @property
+    def samples(self) -> int:
+        """Samples of all ranks in an epoch, before any are left out."""
+        return len(self._samples.index)
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Names of the labels 0, 1 …, where they are known."""
+        return self._samples.index.classes
+
+    @property
+    def output(self) -> str:
+        """What latents are: "integers" or "floats"."""
+        return self._samples.output
+
+    @property
+    def statistics(self) -> Statistics | None:
+        """What `rarefy pack --statistics` found, where that is of this output."""
+        return known_statistics(self._samples.index.root, self.output)
+
+    def state_dict(self, batches: int | None = None, workers: int = 0) -> dict[str, Any]:
+        """Where this rank is in its epoch: a dict of numbers.
+
+        Without arguments for a stream that was iterated here. Of a `DataLoader` with workers, the stream here knows
+        nothing: say how many of its batches were used in this epoch, before an earlier state too, and its
+        `num_workers`.
+        """
+        given, first, count = dict(self._given), self._first, self._workers or 1
+        if batches is not None:
+            count = max(workers, 1)
+            given, first = self._after(batches, count)
+        return {
+            "version": STATE_VERSION,
+            "seed": self._order.seed,
+            "epoch": int(self._epoch),
+            "samples": self.samples,
+            "batch_size": self._order.batch_size,
+            "ranks": self._ranks,
+            "workers": count,
+            "given": given,
+            "first": first,
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on where a state was taken: the next iteration gives the batches that would have come next.
+
+        Raises OptionError for a state of other samples, or of another number of ranks.
+        """
+        mine = self.state_dict()
+        for name in ("version", "seed", "samples", "batch_size", "ranks"):
+            if state[name] != mine[name]:
+                raise OptionError(f"the state has {name} {state[name]}, this stream {mine[name]}")
+        self.set_epoch(state["epoch"])
+        self._given = {int(worker): count for worker, count in state["given"].items()}
+        self._workers, self._first = state["workers"], state["first"]
+
+    def _after(self, batches: int, workers: int) -> tuple[dict[int, int], int]:
+        """How many batches each worker has given after so many of all, and whose turn it is.
+
+        A `DataLoader` takes one of each in turn, and leaves out those that have no more.
+        """
+        totals = [sum(1 for _ in self._batches(worker, workers)) for worker in range(workers)]
+        if batches > sum(totals):
+            raise OptionError(f"an epoch has {sum(totals)} batches, {batches} are said to be used")
+        given, turn = dict.fromkeys(range(workers), 0), 0
+        while batches:
+            if given[turn] < totals[turn]:
+                given[turn] += 1
+                batches -= 1
+            turn = (turn + 1) % workers
+        return given, turn
+
+
+def _place_of(rank: int | None, ranks: int | None) -> tuple[int, int]:
+    """Rank and number of ranks, as given or as torch.distributed has them."""
+    if (rank is None) != (ranks is None):
+        raise OptionError("rank and ranks are given together")
+    if rank is None or ranks is None:
+        if torch.distributed.is_available() and torch.distributed.is_initialized():
+            return torch.distributed.get_rank(), torch.distributed.get_world_size()
+        return 0, 1
+    if not 0 <= rank < ranks:
+        raise OptionError(f"rank {rank} of {ranks}: from 0 on, below their number")
+    return rank, ranks
+
+
+def _worker() -> tuple[int, int]:
+    """Number of this worker, and how many there are; a process without workers is the only one."""
+    info = get_worker_info()
+    return (info.id, info.num_workers) if info is not None else (0, 1)
