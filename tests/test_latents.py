@@ -3,6 +3,9 @@
 import itertools
 import pickle
 import re
+import runpy
+import subprocess
+import sys
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -553,3 +556,49 @@ def test_shards_of_webdataset_are_read(shards: Path, tmp_path: Path) -> None:
     theirs = LatentDataset(tmp_path)
     assert [theirs[n].label for n in range(5)] == [0, {"number": 1}, 2, {"number": 3}, 4]
     assert all(torch.equal(theirs[n].latents, dataset[n].latents) for n in range(5))
+
+
+# Programs of examples/learning
+
+
+def example(name: str, needs: str) -> dict[str, Any]:
+    """The names that a program defines; skips where its package is not there."""
+    pytest.importorskip(needs)
+    return runpy.run_path(str(Path(__file__).resolve().parents[1] / f"examples/learning/{name}.py"))
+
+
+def check_batches(batches: list[Batch], shards: Path) -> None:
+    """Every sample comes once, with its class: told apart by its latents."""
+    dataset = LatentDataset(shards)
+    wanted = sorted((sample.latents.sum().item(), sample.label) for sample in dataset.__getitems__(range(COUNT)))
+    found = sorted(
+        (latents.sum().item(), int(label))
+        for batch in batches
+        for latents, label in zip(batch.latents, batch.labels, strict=True)
+    )
+    assert [label for _, label in found] == [label for _, label in wanted]
+    np.testing.assert_allclose([total for total, _ in found], [total for total, _ in wanted], atol=0.1)
+
+
+def test_the_webdataset_program(shards: Path) -> None:
+    check_batches(list(example("with_webdataset", "webdataset")["batches"](shards, 4)), shards)
+
+
+def test_the_datasets_program(shards: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HF_HOME", str(tmp_path))
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    check_batches(list(example("with_datasets", "datasets")["batches"](shards, 4)), shards)
+
+
+@pytest.mark.slow
+def test_the_litdata_program(shards: Path, tmp_path: Path) -> None:
+    pytest.importorskip("litdata")
+    program = Path(__file__).resolve().parents[1] / "examples/learning/with_litdata.py"
+    finished = subprocess.run(
+        [sys.executable, str(program), str(shards), str(tmp_path / "chunks")],
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert finished.returncode == 0, finished.stderr
+    check_batches(list(example("with_litdata", "litdata")["batches"](tmp_path / "chunks", 4)), shards)
