@@ -1,7 +1,7 @@
 """Bytes of many files to latents, by the entropy coder alone: units of one shape and quality in one call."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -11,6 +11,8 @@ from rarefy.codecs import container
 from rarefy.codecs.base import Codec
 from rarefy.codecs.container import ALPHA, LATENTS, File
 from rarefy.codecs.grid import divided, extents
+from rarefy.codecs.header import Header
+from rarefy.codecs.layout import Head, look_up_units, prove_unit, read_head
 from rarefy.codecs.limits import Limits
 from rarefy.codecs.registry import find_for_file
 from rarefy.codecs.weights import load_codec
@@ -64,7 +66,7 @@ def decode(datas: Sequence[bytes], output: str = "auto", limits: Limits | None =
     """
     if not datas:
         raise OptionError("a batch has at least one file")
-    files = [container.read(data, limits) for data in datas]
+    files = read_files(datas, limits or Limits())
     codec = codec_of(files)
     output = choose_output(codec, output)
     if output == "integers" and len({file.header.quality for file in files}) > 1:
@@ -77,14 +79,37 @@ def decode_named(
 ) -> Tensor | list[Tensor]:
     """As `decode`, by a codec that is loaded; an error begins with the name of the file that it is about."""
     try:
-        return decode_files([container.read(data, limits) for data in datas], codec, output, limits)
+        return decode_files(read_files(datas, limits), codec, output, limits)
     except RarefyError:
         for data, name in zip(datas, names, strict=True):
             try:
-                decode_files([container.read(data, limits)], codec, output, limits)
+                decode_files(read_files([data], limits), codec, output, limits)
             except RarefyError as error:
                 raise type(error)(f"{name}: {error}") from error
         raise
+
+
+def read_files(datas: Sequence[bytes], limits: Limits) -> list[File]:
+    """Read files and prove their checksums, as `container.read` does.
+
+    Files of one unit whose first bytes are a header that was read before have that header: samples differ behind it.
+    """
+    files: list[File] = []
+    known: list[tuple[bytes, Head]] = []
+    for data in datas:
+        head = next((head for spelled, head in known if data.startswith(spelled)), None)
+        if head is None:
+            files.append(container.read(data, limits))
+            head = read_head(memoryview(data), limits)
+            if head.header.unit_count == 1 and not head.metadata:
+                known.append((data[: head.stop], head))
+                files[-1] = replace(files[-1], header=head.header)
+            continue
+        view = memoryview(data)
+        (span,) = look_up_units(view, head)
+        prove_unit(view, head, span)
+        files.append(File(head.header, (container.unit_of(view, head, span),)))
+    return files
 
 
 def decode_files(files: Sequence[File], codec: Codec, output: str, limits: Limits) -> Tensor | list[Tensor]:
@@ -103,17 +128,24 @@ def decode_files(files: Sequence[File], codec: Codec, output: str, limits: Limit
 
 def _grouped(files: Sequence[File], codec: Codec, limits: Limits) -> dict[tuple[Shape, int], _Group]:
     groups: dict[tuple[Shape, int], _Group] = {}
+    shapes: dict[int, list[Shape]] = {}  # of the units, by header: files of one batch share few
     for i, file in enumerate(files):
-        codec.check(file.header)
-        grid = file.header.grid
-        for number, unit in enumerate(file.units):
-            shape = extents(divided(grid.box(number), codec.stride))
+        if id(file.header) not in shapes:
+            codec.check(file.header)
+            shapes[id(file.header)] = _shapes(file.header, codec, limits)
+        for number, (unit, shape) in enumerate(zip(file.units, shapes[id(file.header)], strict=True)):
             group = groups.setdefault((shape, file.header.quality), _Group([], []))
-            if not group.units:
-                limits.check_symbols(codec.bottleneck.symbol_count((shape[0], shape[1])), f"unit {number}")
             group.units.append(({LATENTS: _section(unit, codec)}, unit.checksum))
             group.owners.append((i, number))
     return groups
+
+
+def _shapes(header: Header, codec: Codec, limits: Limits) -> list[Shape]:
+    """Height and width of the latents of each unit; raises LimitError for units that are too large."""
+    shapes = [extents(divided(header.grid.box(number), codec.stride)) for number in range(header.unit_count)]
+    for number, (height, width) in enumerate(shapes):
+        limits.check_symbols(codec.bottleneck.symbol_count((height, width)), f"unit {number}")
+    return shapes
 
 
 def _section(unit: container.Unit, codec: Codec) -> bytes:
