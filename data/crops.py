@@ -1,6 +1,6 @@
 """Crops of latents at places where they are those of a crop of the picture, but for a margin at its border."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -43,16 +43,17 @@ class Crop:
         return self.height // stride, self.width // stride
 
     def cut(
-        self, latents: Tensor | Sequence[Tensor], stride: int, names: Sequence[str], chance: NDArray[np.uint64]
+        self, latents: Tensor | Sequence[Tensor], stride: int, name_of: Callable[[int], str], chance: NDArray[np.uint64]
     ) -> Tensor:
         """Cut each of B latents [C, h, w]; chance: a number for each, 64 random bits. Gives [B, C, height, width]."""
         height, width = self.sides(stride)
         parts = []
-        for one, name, bits in zip(latents, names, chance.tolist(), strict=True):
+        for place, (one, bits) in enumerate(zip(latents, chance.tolist(), strict=True)):
             rows, columns = one.shape[1] - height, one.shape[2] - width
             if rows < 0 or columns < 0:
                 raise OptionError(
-                    f"{name}: has {one.shape[1]} x {one.shape[2]} latents, too few for a crop of {height} x {width}"
+                    f"{name_of(place)}: has {one.shape[1]} x {one.shape[2]} latents, too few for a crop of "
+                    f"{height} x {width}"
                 )
             y, x = rows // 2, columns // 2
             if self.is_random:

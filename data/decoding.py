@@ -1,6 +1,6 @@
 """Bytes of many files to latents, by the entropy coder alone: units of one shape and quality in one call."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -75,17 +75,20 @@ def decode(datas: Sequence[bytes], output: str = "auto", limits: Limits | None =
 
 
 def decode_named(
-    datas: Sequence[bytes], names: Sequence[str], codec: Codec, output: str, limits: Limits
+    datas: Sequence[bytes], name_of: Callable[[int], str], codec: Codec, output: str, limits: Limits
 ) -> Tensor | list[Tensor]:
-    """As `decode`, by a codec that is loaded; an error begins with the name of the file that it is about."""
+    """As `decode`, by a codec that is loaded; an error begins with the name of the file that it is about.
+
+    name_of: the name of a file by its place in the batch.
+    """
     try:
         return decode_files(read_files(datas, limits), codec, output, limits)
     except RarefyError:
-        for data, name in zip(datas, names, strict=True):
+        for place, data in enumerate(datas):
             try:
                 decode_files(read_files([data], limits), codec, output, limits)
             except RarefyError as error:
-                raise type(error)(f"{name}: {error}") from error
+                raise type(error)(f"{name_of(place)}: {error}") from error
         raise
 
 

@@ -96,12 +96,15 @@ class Samples:
 
     def latents(self, numbers: Sequence[int], epoch: int) -> Tensor | list[Tensor]:
         """The latents of samples, decoded in one call for each shape and quality."""
-        names = [f"{self.index.root}: sample {self.index.key(number)}" for number in numbers]
+
+        def name_of(place: int) -> str:
+            return f"{self.index.root}: sample {self.index.key(numbers[place])}"
+
         datas = [self.coded(number) for number in numbers]
-        latents = decode_named(datas, names, self.codec, self.output, self.limits)
+        latents = decode_named(datas, name_of, self.codec, self.output, self.limits)
         if self.crop is None:
             return latents
-        return self.crop.cut(latents, self.stride, names, chance(self.seed, epoch, numbers))
+        return self.crop.cut(latents, self.stride, name_of, chance(self.seed, epoch, numbers))
 
 
 def shared_number(value: int) -> Tensor:

@@ -1,6 +1,8 @@
 """Datasets of latents: what they give, that they give all of it once, and what they refuse."""
 
+import io
 import itertools
+import json
 import pickle
 import re
 import runpy
@@ -30,6 +32,7 @@ from rarefy.data.decoding import has_integers
 from rarefy.data.order import Order, Reader
 from rarefy.data.webdataset import decoder
 from rarefy.errors import ChecksumError, FormatError, OptionError, RarefyError, WeightsError
+from rarefy.tools import bench_loading
 from rarefy.tools.cli import main
 
 CODECS = ("walloc-image", "image")
@@ -602,3 +605,33 @@ def test_the_litdata_program(shards: Path, tmp_path: Path) -> None:
     )
     assert finished.returncode == 0, finished.stderr
     check_batches(list(example("with_litdata", "litdata")["batches"](tmp_path / "chunks", 4)), shards)
+
+
+# The benchmark of loading
+
+
+def test_loading_is_measured_beside_jpeg(
+    codec: str, tmp_path: Path, photograph: NDArray[np.uint8], capsys: pytest.CaptureFixture[str]
+) -> None:
+    large = np.tile(photograph, (3, 2, 1))[:280, :280]
+    Image.fromarray(large).save(tmp_path / "a.png")
+    command = ["bench", "loading", str(tmp_path / "a.png"), "--codec", f"{codec}@50", "--count", "6", "--json", "-"]
+    assert main(command) == 0
+    result = json.loads(capsys.readouterr().out)
+    rates = result["samples_per_second"]
+    assert {"latents", "jpeg, Pillow, BOX 1/8", "jpeg, Pillow, draft 1/8"} <= set(rates)
+    assert result["speedup"] == pytest.approx(rates["latents"] / rates["jpeg, Pillow, BOX 1/8"])
+    sizes = result["bytes_per_sample"]
+    assert sizes["jpeg"] <= sizes["rfy"] or codec == "image"  # JPEG cannot be as small as some
+    Image.fromarray(photograph).save(tmp_path / "a.png")
+    assert main(command) == 2
+
+
+def test_jpegs_are_as_large_as_they_may_be(photograph: NDArray[np.uint8]) -> None:
+    data = bench_loading.jpeg_of_size(photograph, 3000)
+    with Image.open(io.BytesIO(data)) as picture:
+        assert picture.size == photograph.shape[1::-1]
+    assert 2700 < len(data) <= 3000
+    assert 1 < len(bench_loading.jpeg_of_size(photograph, 1)) < len(data)
+    box, draft = bench_loading.pillow(data), bench_loading.pillow_draft(data)
+    assert box.shape == (3, 32, 32) and draft.dtype == torch.uint8

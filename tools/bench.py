@@ -40,6 +40,8 @@ def main(argv: Sequence[str]) -> int:
         return _large(options, command)
     if options.subject == "folder":
         return _folder(options, command)
+    if options.subject == "loading":
+        return _loading(options, command)
     if options.subject == "exactness":
         return _exactness(options, command)
     if options.subject == "integer":
@@ -127,11 +129,22 @@ def build_parser() -> ArgumentParser:
     folder = subjects.add_parser("folder", help="a folder of small pictures at once, against one call for each")
     folder.add_argument("--count", type=positive, default=200, metavar="N", help="pictures (default 200)")
     folder.add_argument("--calls", type=positive, default=10, metavar="N", help="single calls that are timed")
+    loading = subjects.add_parser("loading", help="latents for training, against JPEG files of equal size")
+    loading.add_argument("pictures", type=Path, nargs="+", metavar="FILE", help="photographs that crops are taken from")
+    loading.add_argument(
+        "--codec",
+        type=_settings,
+        default=_settings("walloc-image@50"),
+        metavar="NAME@Q",
+        help="default walloc-image@50",
+    )
+    loading.add_argument("--count", type=positive, default=2048, metavar="N", help="crops (default 2048)")
+    loading.add_argument("--workers", type=positive, default=2, metavar="N", help="of the loader (default 2)")
     for subject in (images, speed, integer, large, folder):
         subject.add_argument("--threads", type=positive, default=2, metavar="N", help="CPU threads (default 2)")
     for subject in (images, speed):
         subject.add_argument("--device", default="cpu", metavar="NAME", help="cpu (default) or cuda")
-    for subject in (images, join, compare, speed, integer, coder, large, folder, exactness):
+    for subject in (images, join, compare, speed, integer, coder, large, folder, loading, exactness):
         subject.add_argument("--json", metavar="FILE", help="write the result as JSON, - for standard output")
     return parser
 
@@ -200,6 +213,15 @@ def _folder(options: Namespace, command: list[str]) -> int:
     result = bench_folder.measure(options.count, min(options.calls, options.count), options.threads, command)
     write_result(result, bench_folder.table(result), options.json)
     return DONE if result["is_equal"] else FAILED
+
+
+def _loading(options: Namespace, command: list[str]) -> int:
+    from rarefy.tools import bench_loading
+
+    codec, qualities = options.codec
+    result = bench_loading.measure(options.pictures, codec, qualities[0], options.count, options.workers, command)
+    write_result(result, bench_loading.table(result), options.json)
+    return DONE
 
 
 def _integer(options: Namespace, command: list[str]) -> int:

@@ -5,7 +5,7 @@ function __rarefy_at
     set -l command rarefy
     set -l words (commandline -opc)
     for word in $words[2..-1]
-        if contains -- "$command $word" 'rarefy encode' 'rarefy decode' 'rarefy transcode' 'rarefy pack' 'rarefy info' 'rarefy verify' 'rarefy codecs' 'rarefy train' 'rarefy weights' 'rarefy weights export' 'rarefy weights verify' 'rarefy bench' 'rarefy bench images' 'rarefy bench join' 'rarefy bench compare' 'rarefy bench speed' 'rarefy bench integer' 'rarefy bench coder' 'rarefy bench exactness' 'rarefy bench large' 'rarefy bench folder'
+        if contains -- "$command $word" 'rarefy encode' 'rarefy decode' 'rarefy transcode' 'rarefy pack' 'rarefy info' 'rarefy verify' 'rarefy codecs' 'rarefy train' 'rarefy weights' 'rarefy weights export' 'rarefy weights verify' 'rarefy bench' 'rarefy bench images' 'rarefy bench join' 'rarefy bench compare' 'rarefy bench speed' 'rarefy bench integer' 'rarefy bench coder' 'rarefy bench exactness' 'rarefy bench large' 'rarefy bench folder' 'rarefy bench loading'
             set command "$command $word"
         end
     end
@@ -143,6 +143,7 @@ complete -c rarefy -n '__rarefy_at rarefy bench' -a coder -d 'the entropy coder 
 complete -c rarefy -n '__rarefy_at rarefy bench' -a exactness -d 'every encoder\'s files in every decoder (takes minutes)'
 complete -c rarefy -n '__rarefy_at rarefy bench' -a large -d 'large pictures: time, memory, regions, the price of units'
 complete -c rarefy -n '__rarefy_at rarefy bench' -a folder -d 'a folder of small pictures at once, against one call for each'
+complete -c rarefy -n '__rarefy_at rarefy bench' -a loading -d 'latents for training, against JPEG files of equal size'
 complete -c rarefy -n '__rarefy_at rarefy bench' -s h -l help -d 'show this help message and exit'
 complete -c rarefy -n '__rarefy_at rarefy bench images' -f -a '(__fish_complete_directories)'
 complete -c rarefy -n '__rarefy_at rarefy bench images' -s h -l help -d 'show this help message and exit'
@@ -195,3 +196,9 @@ complete -c rarefy -n '__rarefy_at rarefy bench folder' -l count -x -d 'pictures
 complete -c rarefy -n '__rarefy_at rarefy bench folder' -l calls -x -d 'single calls that are timed'
 complete -c rarefy -n '__rarefy_at rarefy bench folder' -l threads -x -d 'CPU threads (default 2)'
 complete -c rarefy -n '__rarefy_at rarefy bench folder' -l json -r -F -d 'write the result as JSON, - for standard output'
+complete -c rarefy -n '__rarefy_at rarefy bench loading' -F
+complete -c rarefy -n '__rarefy_at rarefy bench loading' -s h -l help -d 'show this help message and exit'
+complete -c rarefy -n '__rarefy_at rarefy bench loading' -l codec -x -d 'default walloc-image@50'
+complete -c rarefy -n '__rarefy_at rarefy bench loading' -l count -x -d 'crops (default 2048)'
+complete -c rarefy -n '__rarefy_at rarefy bench loading' -l workers -x -d 'of the loader (default 2)'
+complete -c rarefy -n '__rarefy_at rarefy bench loading' -l json -r -F -d 'write the result as JSON, - for standard output'
