@@ -30,10 +30,12 @@ class Picture(Original):
 
 @dataclass(frozen=True)
 class Coded:
-    """A picture and the fields of its sample."""
+    """The fields of a sample, and what is told of its picture."""
 
-    picture: Picture
     fields: dict[str, bytes]
+    source_bytes: int
+    pixels: int
+    notes: tuple[str, ...]
 
 
 def run(options: Namespace, terminal: Terminal) -> int:
@@ -99,7 +101,8 @@ class Packing:
             self._terminal.detail(f"{skipped.source}  left out: {skipped.reason}")
         if not self._sources and self._packer.manifest.is_complete:
             return 0
-        worst = Batch([Job(path, self._options.output) for path in self._sources], self._stages()).run()
+        jobs = [Job(path, self._options.output) for path in self._sources]
+        worst = self._run_on_ray(jobs) if self._options.ray else Batch(jobs, self._stages()).run()
         self._tell(self._packer.finish())
         return worst
 
@@ -112,17 +115,30 @@ class Packing:
             fail=self._fail,
         )
 
+    def _run_on_ray(self, jobs: list[Job]) -> int:
+        from rarefy.tools.pack_ray import on_ray
+
+        manifest, worst = self._packer.manifest, 0
+        work = partial(load_and_code, settings=manifest.settings, classes=manifest.classes, options=self._options)
+        sources = [self._sources[job.source] for job in jobs]
+        for job, (_, coded) in zip(jobs, on_ray(sources, work, self._options.ray), strict=True):
+            if isinstance(coded, Exception):
+                worst = max(worst, self._fail(job, coded))
+            else:
+                self._add(job, coded, 0.0)
+        return worst
+
     def _load(self, job: Job) -> Picture:
         source = self._sources[job.source]
         return load(source, self._packer.manifest.settings.label, self._packer.manifest.classes)
 
     def _add(self, job: Job, coded: Coded, milliseconds: float) -> None:
-        source, picture, report = self._sources[job.source], coded.picture, self._report
+        source, report = self._sources[job.source], self._report
         self._tell(self._packer.add(source.key, source.name, coded.fields))
-        report.warn(job, picture.image.notes)
+        report.warn(job, coded.notes)
         report.done += 1
-        report.pixels += picture.pixels
-        report.source_bytes += picture.source_bytes
+        report.pixels += coded.pixels
+        report.source_bytes += coded.source_bytes
         report.size_bytes += len(coded.fields["rfy"])
         self._terminal.detail(f"{job.source}  {readable_size(len(coded.fields['rfy']))} {milliseconds:.0f} ms")
         self._terminal.progress(report.done + report.failed, len(self._sources))
@@ -172,4 +188,26 @@ def code(pictures: Sequence[Picture], options: Namespace) -> list[Coded]:
     datas = api.encode(
         images, codec=options.codec, quality=options.quality, threads=options.threads, device=options.device
     )
-    return [Coded(picture, picture.fields | {"rfy": data}) for picture, data in zip(pictures, datas, strict=True)]
+    return [
+        Coded(picture.fields | {"rfy": data}, picture.source_bytes, picture.pixels, picture.image.notes)
+        for picture, data in zip(pictures, datas, strict=True)
+    ]
+
+
+def load_and_code(
+    sources: Sequence[Source], settings: Settings, classes: Sequence[str], options: Namespace
+) -> list[Coded | Exception]:
+    """What a worker of a cluster does with some sources: the outcome of each, an error where it has one.
+
+    Raises WeightsError where the worker's machine has other weights.
+    """
+    from rarefy.codecs.weights import load_codec
+
+    load_codec(settings.codec, options.device, bytes.fromhex(settings.weights))
+    outcomes: list[Coded | Exception] = []
+    for source in sources:
+        try:
+            outcomes += code([load(source, settings.label, classes)], options)
+        except Exception as error:  # is reported with the name of its file, where the shards are written
+            outcomes.append(error)
+    return outcomes

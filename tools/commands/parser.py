@@ -104,6 +104,9 @@ def _add_pack(parser: ArgumentParser) -> None:
         help="the class is the first folder below DIR, a .json file beside each picture, or there is none",
     )
     parser.add_argument(
+        "--ray", metavar="ADDRESS", help="read and code on this Ray cluster; auto for the one of this machine"
+    )
+    parser.add_argument(
         "--statistics", action="store_true", help="mean and deviation of each channel into the manifest"
     )
     _add_machine(parser)

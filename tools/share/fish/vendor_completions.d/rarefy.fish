@@ -89,6 +89,7 @@ complete -c rarefy -n '__rarefy_at rarefy pack' -l codec -r -f -a 'image walloc-
 complete -c rarefy -n '__rarefy_at rarefy pack' -l quality -x -d '0 (smallest) to 100 (best), default 50'
 complete -c rarefy -n '__rarefy_at rarefy pack' -l shard-megabytes -x -d 'size of a shard at most (default 100)'
 complete -c rarefy -n '__rarefy_at rarefy pack' -l label -r -f -a 'folder json none' -d 'the class is the first folder below DIR, a .json file beside each picture, or there is none'
+complete -c rarefy -n '__rarefy_at rarefy pack' -l ray -x -d 'read and code on this Ray cluster; auto for the one of this machine'
 complete -c rarefy -n '__rarefy_at rarefy pack' -l statistics -d 'mean and deviation of each channel into the manifest'
 complete -c rarefy -n '__rarefy_at rarefy pack' -l threads -x -d 'CPU threads (default: all cores)'
 complete -c rarefy -n '__rarefy_at rarefy pack' -l device -r -f -a 'cpu cuda' -d 'cpu (default) or cuda'
