@@ -93,11 +93,15 @@ class Codec(nn.Module):
     config is a dataclass that the codec can be built from again; weights_hash is the SHA-256 of the loaded weights,
     empty while there are none and where they were changed since: files name the weights that made them. halo: how many
     latents beyond a unit's border the transforms look at, in pictures of several units; enough that no seam is seen.
+    has_regions: whether pictures may have several units; without, large ones are decoded at once. has_quality: whether
+    the quality changes a file; without, every one gives the same.
     """
 
     name: str
     stride: int
     halo: int = 0
+    has_regions: bool = True
+    has_quality: bool = True
     config: "DataclassInstance"
     bottleneck: Bottleneck
     _sealed: tuple[bytes, list[float]] = (b"", [])  # the SHA-256, and the fingerprint of the weights by then

@@ -156,7 +156,7 @@ class Decoder:
 
     def _windows(self, unit: Box) -> list[Box]:
         height, width = extents(unit)
-        is_whole = len(self.grid) == 1 and height * width <= WHOLE_PIXELS
+        is_whole = not self.codec.has_regions or (len(self.grid) == 1 and height * width <= WHOLE_PIXELS)
         inner = Grid((height, width), 0 if is_whole else WINDOW - WINDOW % self.codec.stride)
         return [
             tuple(slice(a.start + b.start, a.start + b.stop) for a, b in zip(unit, inner.box(number), strict=True))

@@ -48,7 +48,9 @@ class Encoder:
         require_float32(codec)
         self.codec, self.images, self.precision = codec, images, precision
         self.shape = (images[0].height, images[0].width)
-        self.tile = tile_for(*self.shape, codec.stride) if tile is None else tile
+        if tile is None:
+            tile = tile_for(*self.shape, codec.stride) if codec.has_regions else 0
+        self.tile = tile
         Limits().check_picture(*reversed(self.shape))  # what no decoder would take by default is no file
         self.grid = Grid(self.shape, self.tile)
         self._colours = [

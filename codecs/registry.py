@@ -46,6 +46,12 @@ _CODECS = {
         "a linear encoder, and integer latents to learn from",
         "rarefy.codecs.walloc:WallocImageCodec",
     ),
+    "walloc-rgb": CodecEntry(
+        "walloc-rgb",
+        "image",
+        "WaLLoC with its authors' weights, at one quality",
+        "rarefy.codecs.walloc_authors:WallocRgbCodec",
+    ),
 }
 
 

@@ -10,7 +10,6 @@ import os
 import threading
 from collections.abc import Mapping
 from dataclasses import asdict
-from functools import cache
 from pathlib import Path
 
 import torch
@@ -19,7 +18,8 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from rarefy.codecs.base import Codec
-from rarefy.codecs.registry import build, find
+from rarefy.codecs.registry import build
+from rarefy.codecs.weights_files import candidates
 from rarefy.entropy.integers_file import EXACT, TABLES
 from rarefy.errors import OptionError, WeightsError
 
@@ -85,26 +85,6 @@ def _fill(codec: Codec, tensors: dict[str, Tensor]) -> None:
     restored = {name: t for name, t in codec.state_dict().items() if _is_restored(codec, name)}
     codec.load_state_dict(floats | restored)
     codec.bottleneck.set_exact(tensors)
-
-
-def candidates(name: str) -> list[Path]:
-    """Weights files of a codec: those of RAREFY_WEIGHTS first, then those that came with the codec."""
-    folders = [Path(p) for p in os.environ.get("RAREFY_WEIGHTS", "").split(os.pathsep) if p]
-    if missing := [folder for folder in folders if not folder.is_dir()]:
-        raise WeightsError(f"RAREFY_WEIGHTS names {missing[0]}, which is no folder")
-    folders.append(find(name).weights or Path(__file__).parent.parent / "weights")
-    paths = [path for folder in folders for path in sorted(folder.glob(f"{name}*.safetensors"))]
-    return [path for path in paths if _codec_of(path, path.stat().st_mtime_ns) in (name, None)]
-
-
-@cache
-def _codec_of(path: Path, _changed: int) -> str | None:
-    """The codec that a weights file is for: one name may begin like another. None where reading it will tell more."""
-    try:
-        with safe_open(path, "pt") as file:
-            return (file.metadata() or {}).get("codec")
-    except (OSError, SafetensorError):
-        return None
 
 
 def load_codec(name: str, device: str = "cpu", needed: bytes = b"") -> Codec:

@@ -1,4 +1,4 @@
-"""`rarefy weights export RUN -o FILE` and `rarefy weights verify FILE`: from a training run to what ships.
+"""`rarefy weights export RUN -o FILE`, `convert` and `verify FILE`: from a training run, ours or another's, to weights.
 
 An export takes the averaged weights in 16 bits, quantises the scale network by calibration on training pictures, proves
 that its sums are exact, builds the tables, and measures what all this costs in rate.
@@ -126,6 +126,17 @@ def _verify(a: argparse.Namespace) -> int:
     return 0
 
 
+def _convert(a: argparse.Namespace) -> int:
+    from rarefy.tools.convert_walloc import convert
+
+    files = picture_files(a.data, 0, held_back=False)
+    codec, bits = convert(a.file, files[:: max(1, len(files) // a.pictures)][: a.pictures], a.steps)
+    digest = save_weights(codec, a.output)
+    size = a.output.stat().st_size / 1e6
+    print(f"{a.output}: {size:.1f} MB, sha256 {digest.hex()}, {bits:.2f} bits a latent", file=sys.stderr)
+    return 0
+
+
 def parser() -> argparse.ArgumentParser:
     """The arguments of `rarefy weights`."""
     p = argparse.ArgumentParser(
@@ -141,6 +152,16 @@ def parser() -> argparse.ArgumentParser:
     e.add_argument("--pictures", type=int, default=12, help="how many of them")
     e.add_argument("--held-back-one-in", type=int, default=50, help="as in the recipe")
     e.set_defaults(action=_export)
+    c = verbs.add_parser("convert", help="make a weights file from a checkpoint that others published")
+    c.add_argument("kind", choices=["walloc"], help="whose checkpoint it is: WaLLoC's authors'")
+    c.add_argument("file", type=Path, help="the .pth or safetensors file, with its settings in a .json file beside it")
+    c.add_argument("-o", "--output", type=Path, required=True, help="the safetensors file to write")
+    c.add_argument(
+        "--data", type=Path, nargs="+", required=True, help="folders of any pictures, to fit the entropy coder on"
+    )
+    c.add_argument("--pictures", type=int, default=40, help="how many of them")
+    c.add_argument("--steps", type=int, default=600, help="steps of the fit: a tenth of a second each")
+    c.set_defaults(action=_convert)
     v = verbs.add_parser("verify", help="prove that a weights file is whole and exact")
     v.add_argument("file", type=Path, help="a safetensors file of `rarefy weights export`")
     v.set_defaults(action=_verify)
