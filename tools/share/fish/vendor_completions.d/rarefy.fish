@@ -5,7 +5,7 @@ function __rarefy_at
     set -l command rarefy
     set -l words (commandline -opc)
     for word in $words[2..-1]
-        if contains -- "$command $word" 'rarefy encode' 'rarefy decode' 'rarefy transcode' 'rarefy pack' 'rarefy info' 'rarefy verify' 'rarefy codecs' 'rarefy train' 'rarefy weights' 'rarefy weights export' 'rarefy weights verify' 'rarefy bench' 'rarefy bench images' 'rarefy bench join' 'rarefy bench compare' 'rarefy bench speed' 'rarefy bench integer' 'rarefy bench coder' 'rarefy bench exactness' 'rarefy bench large' 'rarefy bench folder' 'rarefy bench loading'
+        if contains -- "$command $word" 'rarefy encode' 'rarefy decode' 'rarefy transcode' 'rarefy pack' 'rarefy info' 'rarefy verify' 'rarefy codecs' 'rarefy train' 'rarefy weights' 'rarefy weights export' 'rarefy weights convert' 'rarefy weights verify' 'rarefy bench' 'rarefy bench images' 'rarefy bench join' 'rarefy bench compare' 'rarefy bench speed' 'rarefy bench integer' 'rarefy bench coder' 'rarefy bench exactness' 'rarefy bench large' 'rarefy bench folder' 'rarefy bench loading'
             set command "$command $word"
         end
     end
@@ -38,7 +38,7 @@ complete -c rarefy -n '__rarefy_at rarefy encode' -s o -r -F -d 'output file, fo
 complete -c rarefy -n '__rarefy_at rarefy encode' -s f -d 'overwrite files that exist'
 complete -c rarefy -n '__rarefy_at rarefy encode' -l skip-existing -d 'leave out what has a whole output already, to go on with a batch'
 complete -c rarefy -n '__rarefy_at rarefy encode' -s r -d 'take the files in folders; -o mirrors their tree'
-complete -c rarefy -n '__rarefy_at rarefy encode' -l codec -r -f -a 'image walloc-image' -d 'which codec (default: image; see rarefy codecs)'
+complete -c rarefy -n '__rarefy_at rarefy encode' -l codec -r -f -a 'image walloc-image walloc-rgb' -d 'which codec (default: image; see rarefy codecs)'
 complete -c rarefy -n '__rarefy_at rarefy encode' -l quality -x -d '0 (smallest) to 100 (best), default 50'
 complete -c rarefy -n '__rarefy_at rarefy encode' -l target-size -x -d 'the best quality in at most this size: 50k, 1.5M, bytes'
 complete -c rarefy -n '__rarefy_at rarefy encode' -l target-bpp -x -d 'the best quality in at most these bits per pixel'
@@ -70,7 +70,7 @@ complete -c rarefy -n '__rarefy_at rarefy transcode' -s o -r -F -d 'output file,
 complete -c rarefy -n '__rarefy_at rarefy transcode' -s f -d 'overwrite files that exist'
 complete -c rarefy -n '__rarefy_at rarefy transcode' -l skip-existing -d 'leave out what has a whole output already, to go on with a batch'
 complete -c rarefy -n '__rarefy_at rarefy transcode' -s r -d 'take the files in folders; -o mirrors their tree'
-complete -c rarefy -n '__rarefy_at rarefy transcode' -l codec -r -f -a 'image walloc-image' -d 'which codec (default: image; see rarefy codecs)'
+complete -c rarefy -n '__rarefy_at rarefy transcode' -l codec -r -f -a 'image walloc-image walloc-rgb' -d 'which codec (default: image; see rarefy codecs)'
 complete -c rarefy -n '__rarefy_at rarefy transcode' -l quality -x -d '0 (smallest) to 100 (best), default: that of the file'
 complete -c rarefy -n '__rarefy_at rarefy transcode' -l target-size -x -d 'the best quality in at most this size: 50k, 1.5M, bytes'
 complete -c rarefy -n '__rarefy_at rarefy transcode' -l target-bpp -x -d 'the best quality in at most these bits per pixel'
@@ -85,7 +85,7 @@ complete -c rarefy -n '__rarefy_at rarefy transcode' -s v -d 'say more, with tra
 complete -c rarefy -n '__rarefy_at rarefy pack' -f -a '(__fish_complete_directories)'
 complete -c rarefy -n '__rarefy_at rarefy pack' -s h -l help -d 'show this help message and exit'
 complete -c rarefy -n '__rarefy_at rarefy pack' -s o -r -F -d 'folder for the shards'
-complete -c rarefy -n '__rarefy_at rarefy pack' -l codec -r -f -a 'image walloc-image' -d 'which codec (default: walloc-image; see rarefy codecs)'
+complete -c rarefy -n '__rarefy_at rarefy pack' -l codec -r -f -a 'image walloc-image walloc-rgb' -d 'which codec (default: walloc-image; see rarefy codecs)'
 complete -c rarefy -n '__rarefy_at rarefy pack' -l quality -x -d '0 (smallest) to 100 (best), default 50'
 complete -c rarefy -n '__rarefy_at rarefy pack' -l shard-megabytes -x -d 'size of a shard at most (default 100)'
 complete -c rarefy -n '__rarefy_at rarefy pack' -l label -r -f -a 'folder json none' -d 'the class is the first folder below DIR, a .json file beside each picture, or there is none'
@@ -125,6 +125,7 @@ complete -c rarefy -n '__rarefy_at rarefy train' -l piece-megabytes -x -d 'large
 complete -c rarefy -n '__rarefy_at rarefy train' -l log-seconds -x -d 'between rows of the log'
 complete -c rarefy -n '__rarefy_at rarefy train' -l save-seconds -x -d 'between states'
 complete -c rarefy -n '__rarefy_at rarefy weights' -a export -d 'make a weights file from a training run'
+complete -c rarefy -n '__rarefy_at rarefy weights' -a convert -d 'make a weights file from a checkpoint that others published'
 complete -c rarefy -n '__rarefy_at rarefy weights' -a verify -d 'prove that a weights file is whole and exact'
 complete -c rarefy -n '__rarefy_at rarefy weights' -s h -l help -d 'show this help message and exit'
 complete -c rarefy -n '__rarefy_at rarefy weights export' -f -a '(__fish_complete_directories)'
@@ -133,6 +134,13 @@ complete -c rarefy -n '__rarefy_at rarefy weights export' -s o -l output -r -F -
 complete -c rarefy -n '__rarefy_at rarefy weights export' -l data -r -f -a '(__fish_complete_directories)' -d 'folders of the training pictures, to calibrate on'
 complete -c rarefy -n '__rarefy_at rarefy weights export' -l pictures -x -d 'how many of them'
 complete -c rarefy -n '__rarefy_at rarefy weights export' -l held-back-one-in -x -d 'as in the recipe'
+complete -c rarefy -n '__rarefy_at rarefy weights convert' -f -a 'walloc'
+complete -c rarefy -n '__rarefy_at rarefy weights convert' -F
+complete -c rarefy -n '__rarefy_at rarefy weights convert' -s h -l help -d 'show this help message and exit'
+complete -c rarefy -n '__rarefy_at rarefy weights convert' -s o -l output -r -F -d 'the safetensors file to write'
+complete -c rarefy -n '__rarefy_at rarefy weights convert' -l data -r -f -a '(__fish_complete_directories)' -d 'folders of any pictures, to fit the entropy coder on'
+complete -c rarefy -n '__rarefy_at rarefy weights convert' -l pictures -x -d 'how many of them'
+complete -c rarefy -n '__rarefy_at rarefy weights convert' -l steps -x -d 'steps of the fit: a tenth of a second each'
 complete -c rarefy -n '__rarefy_at rarefy weights verify' -f -a '(__rarefy_files safetensors)'
 complete -c rarefy -n '__rarefy_at rarefy weights verify' -s h -l help -d 'show this help message and exit'
 complete -c rarefy -n '__rarefy_at rarefy bench' -a images -d 'rate, fidelity and time over a folder of pictures'
