@@ -67,7 +67,7 @@ class Walk:
         self.magnitudes = torch.zeros_like(self.symbols, dtype=self.features.dtype)  # of symbols, what the scales see
         self.y_hat = torch.zeros_like(self.symbols, dtype=torch.float32)
         self.known = torch.zeros_like(self.y_hat)  # asinh of y_hat / spread, what the means see
-        self._runner = self.network.runner()
+        self._runner = self.network.runner() if self.features.dtype == torch.int8 else None
 
     def step(self, step: int) -> Iterator[tuple[tuple[slice, slice, slice], Tensor, Tensor]]:
         """Gives, for each quarter, where it is, its table indices (uint8) and its means, [B, h', w', C / 4]."""

@@ -74,7 +74,7 @@ class Runner:
 
         symbols = np.empty(means.shape, np.int16)
         target = target if target.stride(-1) == 1 else target.contiguous()
-        _latents.choose(target.numpy(), means.numpy(), indices.numpy(), symbols)
+        _latents.choose(target.numpy(), means.contiguous().numpy(), indices.contiguous().numpy(), symbols)
         return torch.from_numpy(symbols)
 
     @staticmethod
@@ -83,7 +83,8 @@ class Runner:
         from rarefy.kernels import _latents
 
         arrays = [place.numpy() for place in places]
-        _latents.take(symbols.contiguous().numpy(), means.numpy(), spread.numpy(), table.numpy(), *arrays)
+        own = (part.contiguous().numpy() for part in (symbols, means, spread, table))
+        _latents.take(*own, *arrays)
 
     def _layer(self, layer: "IntegerLayer", is_unsigned: bool = False) -> "Layer":
         weight, bias, shift = layer.weight.numpy(), layer.bias.numpy(), layer.shift.numpy()

@@ -100,10 +100,11 @@ RAREFY_WIDE static void finish_sums(int32_t* means, const int32_t* scales, size_
     for (size_t i = 0; i < n; ++i) {
         const int32_t mean = (means[i] + (1 << (kMeanBits - 1))) >> kMeanBits;
         means[i] = mean;
-        const int32_t scale = std::min(std::max(scales[i], least), most);
-        int32_t exponent = 0;
-        for (int bit = 16; bit; bit >>= 1) exponent += (scale >> (exponent + bit)) ? bit : 0;
-        const int32_t index = (exponent << kSubOctaveBits) + ((scale >> (exponent - kSubOctaveBits)) & 3) - first_index;
+        // A float holds so small an integer exactly, and begins with its exponent and leading bits.
+        const auto scale = static_cast<float>(std::min(std::max(scales[i], least), most));
+        int32_t bits;
+        std::memcpy(&bits, &scale, sizeof bits);
+        const int32_t index = (bits >> (23 - kSubOctaveBits)) - (127 << kSubOctaveBits) - first_index;
         rows[i] = static_cast<uint16_t>((index << kFractionBits) + (mean & ((1 << kFractionBits) - 1)));
     }
 }

@@ -466,7 +466,7 @@ def test_symbols_and_latents_are_those_of_torch(seed: int, extents: tuple[int, .
         mu = torch.from_numpy(source.normal(0, 1, tuple(target[at].shape)).astype(np.float32)).mul_(spread[part])
         mu[source.random(tuple(mu.shape)) < 0.2] = 0.0  # halves are rounded to even integers
         index = torch.from_numpy(source.integers(0, 3, tuple(mu.shape)).astype(np.uint8))
-        symbols = Runner.choose(target[at], mu, index)
+        symbols = Runner.choose(target[at], mu.transpose(1, 2).contiguous().transpose(1, 2), index)  # any strides
         wanted = ((target[at] - mu).round().clamp(-32768, 32767) * (index > 0)).to(torch.int16)
         assert torch.equal(symbols, wanted)
         Runner.take(symbols, mu, spread[part], table, [array[at] for array in arrays])
