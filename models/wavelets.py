@@ -103,7 +103,7 @@ def _split_compiled(x: Tensor, levels: int) -> Tensor:
     from rarefy.kernels import _packets
 
     batch, channels, height, width = x.shape
-    bands = torch.empty(batch, channels << 2 * levels, height >> levels, width >> levels)
+    bands = x.new_empty(batch, channels << 2 * levels, height >> levels, width >> levels)
     planes = x.detach().contiguous().flatten(0, 1).numpy()
     _packets.split(planes, bands.flatten(0, 1).numpy(), levels, torch.get_num_threads())
     return bands
@@ -113,7 +113,7 @@ def _merge_compiled(bands: Tensor, levels: int) -> Tensor:
     from rarefy.kernels import _packets
 
     batch, channels, height, width = bands.shape
-    x = torch.empty(batch, channels >> 2 * levels, height << levels, width << levels)
+    x = bands.new_empty(batch, channels >> 2 * levels, height << levels, width << levels)
     rows = bands.detach().contiguous().flatten(0, 1).numpy()
     _packets.merge(rows, x.flatten(0, 1).numpy(), levels, torch.get_num_threads())
     return x
