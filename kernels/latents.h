@@ -9,6 +9,8 @@
 #include <cstdlib>
 #include <cstring>
 
+#include "clones.h"
+
 namespace rarefy {
 
 // A quarter in the arrays of all latents: channels side by side, positions at any stride. Its own arrays have none.
@@ -55,12 +57,6 @@ inline float inverse_sinh(float x) {
     const float result = natural_logarithm(magnitude + std::sqrt(magnitude * magnitude + 1.0f));
     return x < 0.0f ? -result : result;
 }
-
-#if defined(__x86_64__) && defined(__GLIBC__) && defined(__GNUC__) && !defined(__clang__)
-#define RAREFY_CLONES __attribute__((target_clones("avx512f", "avx2", "default")))  // the same floats from each
-#else
-#define RAREFY_CLONES
-#endif
 
 // symbols = nearest(target - mean), zero where the index is that of the table that knows no other symbol.
 RAREFY_CLONES static void choose_row(const float* target, const float* mean, const uint8_t* index, size_t count,

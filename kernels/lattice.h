@@ -8,6 +8,7 @@
 #include <cstring>
 #include <vector>
 
+#include "clones.h"
 #include "decoder.h"
 #include "encoder.h"
 #include "tables.h"
@@ -40,12 +41,6 @@ struct Geometry {
     size_t positions;           // of the unit
 };
 
-#if defined(__x86_64__) && defined(__GLIBC__) && defined(__GNUC__) && !defined(__clang__)
-#define RAREFY_WIDE __attribute__((target_clones("avx512f", "avx2", "default")))
-#else
-#define RAREFY_WIDE
-#endif
-
 #if defined(__GNUC__)
 
 constexpr size_t kLanes = 16;
@@ -53,7 +48,7 @@ typedef int32_t Sums __attribute__((vector_size(4 * kLanes)));
 typedef int16_t Values __attribute__((vector_size(2 * kLanes)));
 
 // Sums of two vectors of positions stay in registers over all terms; rows are padded to whole blocks.
-RAREFY_WIDE static void add_terms(const Term* terms, size_t count, const int16_t* rows, size_t n, int32_t* sums) {
+RAREFY_CLONES static void add_terms(const Term* terms, size_t count, const int16_t* rows, size_t n, int32_t* sums) {
     for (size_t i = 0; i < n; i += 2 * kLanes) {
         Sums left, right;
         std::memcpy(&left, sums + i, sizeof left);
@@ -83,11 +78,11 @@ static void add_terms(const Term* terms, size_t count, const int16_t* rows, size
 
 #endif
 
-RAREFY_WIDE static void magnitudes(const int16_t* values, size_t n, int16_t* out) {
+RAREFY_CLONES static void magnitudes(const int16_t* values, size_t n, int16_t* out) {
     for (size_t i = 0; i < n; ++i) out[i] = static_cast<int16_t>(values[i] < 0 ? -values[i] : values[i]);
 }
 
-RAREFY_WIDE static void distances(const int16_t* left, const int16_t* right, size_t n, int16_t* out) {
+RAREFY_CLONES static void distances(const int16_t* left, const int16_t* right, size_t n, int16_t* out) {
     for (size_t i = 0; i < n; ++i) {
         const auto difference = static_cast<int16_t>(left[i] - right[i]);
         out[i] = static_cast<int16_t>(difference < 0 ? -difference : difference);
@@ -95,7 +90,7 @@ RAREFY_WIDE static void distances(const int16_t* left, const int16_t* right, siz
 }
 
 // Means in eighths of a step, and the rows of the tables.
-RAREFY_WIDE static void finish_sums(int32_t* means, const int32_t* scales, size_t n, int32_t least, int32_t most,
+RAREFY_CLONES static void finish_sums(int32_t* means, const int32_t* scales, size_t n, int32_t least, int32_t most,
                                     int32_t first_index, uint16_t* rows) {
     for (size_t i = 0; i < n; ++i) {
         const int32_t mean = (means[i] + (1 << (kMeanBits - 1))) >> kMeanBits;

@@ -27,30 +27,31 @@ void check(const Planes& planes, const Bands& bands, int levels) {
         throw std::invalid_argument("bands of another shape");
 }
 
+// Call work(packets, place) for each plane [H, W] of a stack, on up to `threads` threads; both sides have it at `place`.
+template <class Work>
+void each_plane(size_t count, size_t height, size_t width, int levels, int threads, const Work& work) {
+    nb::gil_scoped_release unlocked;
+    in_parallel(static_cast<int64_t>(count), threads, [&](const auto& next) {
+        Packets packets(height, width, levels);
+        for (int64_t plane = next(); plane >= 0; plane = next())
+            work(packets, static_cast<size_t>(plane) * height * width);
+    });
+}
+
 // Planes [N, H, W] to bands [N 4^levels, H / 2^levels, W / 2^levels].
 void split(const In& planes, const Out& bands, int levels, int threads) {
     check(planes, bands, levels);
     const size_t height = planes.shape(1), width = planes.shape(2);
-    nb::gil_scoped_release unlocked;
-    in_parallel(static_cast<int64_t>(planes.shape(0)), threads, [&](const auto& next) {
-        Packets packets(height, width, levels);
-        for (int64_t plane = next(); plane >= 0; plane = next()) {
-            const size_t at = static_cast<size_t>(plane) * height * width;
-            packets.split(planes.data() + at, height, width, bands.data() + at);
-        }
+    each_plane(planes.shape(0), height, width, levels, threads, [&](Packets& packets, size_t at) {
+        packets.split(planes.data() + at, height, width, bands.data() + at);
     });
 }
 
 void merge(const In& bands, const Out& planes, int levels, int threads) {
     check(planes, bands, levels);
     const size_t height = planes.shape(1), width = planes.shape(2);
-    nb::gil_scoped_release unlocked;
-    in_parallel(static_cast<int64_t>(planes.shape(0)), threads, [&](const auto& next) {
-        Packets packets(height, width, levels);
-        for (int64_t plane = next(); plane >= 0; plane = next()) {
-            const size_t at = static_cast<size_t>(plane) * height * width;
-            packets.merge(bands.data() + at, height, width, planes.data() + at);
-        }
+    each_plane(planes.shape(0), height, width, levels, threads, [&](Packets& packets, size_t at) {
+        packets.merge(bands.data() + at, height, width, planes.data() + at);
     });
 }
 

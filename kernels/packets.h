@@ -8,34 +8,30 @@
 #include <cstddef>
 #include <vector>
 
+#include "clones.h"
+
 namespace rarefy {
 
 constexpr float kLifting[4] = {-1.586134342059924f, -0.052980118572961f, 0.882911075530934f, 0.443506852043971f};
 constexpr float kLow = 1.149604398860241f, kHigh = -0.869864451624781f;
 
-#if defined(__x86_64__) && defined(__GLIBC__) && defined(__GNUC__) && !defined(__clang__)
-#define RAREFY_VECTORS __attribute__((target_clones("avx512f", "avx2", "default")))
-#else
-#define RAREFY_VECTORS
-#endif
-
 // to += factor (left + right), all of them rows of n.
-RAREFY_VECTORS static void lift(float* to, const float* left, const float* right, float factor, size_t n) {
+RAREFY_CLONES static void lift(float* to, const float* left, const float* right, float factor, size_t n) {
     for (size_t i = 0; i < n; ++i) to[i] += factor * (left[i] + right[i]);
 }
 
-RAREFY_VECTORS static void scale(float* values, float factor, size_t n) {
+RAREFY_CLONES static void scale(float* values, float factor, size_t n) {
     for (size_t i = 0; i < n; ++i) values[i] *= factor;
 }
 
-RAREFY_VECTORS static void take_apart(const float* row, size_t half, float* even, float* odd) {
+RAREFY_CLONES static void take_apart(const float* row, size_t half, float* even, float* odd) {
     for (size_t i = 0; i < half; ++i) {
         even[i] = row[2 * i];
         odd[i] = row[2 * i + 1];
     }
 }
 
-RAREFY_VECTORS static void put_together(const float* even, const float* odd, size_t half, float* row) {
+RAREFY_CLONES static void put_together(const float* even, const float* odd, size_t half, float* row) {
     for (size_t i = 0; i < half; ++i) {
         row[2 * i] = even[i];
         row[2 * i + 1] = odd[i];
