@@ -1,7 +1,10 @@
 """Units of a `Lattice` to streams and back: compiled where that was built, in NumPy elsewhere, with the same bytes."""
 
+import zlib
 from collections.abc import Sequence
 from functools import cache
+from importlib.util import find_spec
+from math import prod
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -46,14 +49,13 @@ class LatticeCoder:
         Raises FormatErrors for damaged streams, ChecksumError where the latents are not those that were coded.
         """
         streams = [stream for stream, _ in units]
-        for stream in streams:
-            self._require_room(stream, shape)
+        self._require_room(min(map(len, streams), default=0), shape)
         if kernels.available():
             latents = self._decode_compiled(streams, shape, level)
         else:
             latents = np.stack([lattice_integers.decode(self.network, self.tables, s, shape, level) for s in streams])
         for decoded, (_, checksum) in zip(latents, units, strict=True):
-            if coder.checksum([decoded]) != checksum:
+            if zlib.crc32(decoded.astype("<i2", copy=False).data) != checksum:
                 raise ChecksumError(
                     "the decoded symbols do not fit their checksum: the file is damaged or was decoded wrongly"
                 )
@@ -61,18 +63,19 @@ class LatticeCoder:
 
     def _decode_compiled(self, streams: list[bytes], shape: tuple[int, ...], level: int) -> NDArray[np.int16]:
         channels = self.network.means.shape[1]
-        latents = np.zeros((len(streams), channels, int(np.prod(shape))), np.int16)
+        latents = np.empty((len(streams), channels, prod(shape)), np.int16)
         data = [np.frombuffer(stream, np.uint8) for stream in streams]
         geometry, start = _geometry(self.network.axes, shape), self._start(level)
-        for status in self._compiled().decode(data, *geometry, start, latents, torch.get_num_threads()):
+        threads = torch.get_num_threads()
+        for status in self._compiled().decode(data, *geometry, start, latents, threads, instruction_set()):
             if status:
                 raise rans.fault(status)
         return latents.reshape(len(streams), channels, *shape)
 
-    def _require_room(self, stream: bytes, shape: tuple[int, ...]) -> None:
+    def _require_room(self, size_bytes: int, shape: tuple[int, ...]) -> None:
         """Refuse sizes that so short a stream cannot hold, before there is memory for them."""
-        symbols = self.network.means.shape[1] * int(np.prod(shape))
-        if symbols * self.tables.fewest_bits > 1.01 * (WORD_BITS * (len(stream) // 2) + LANE_BITS * MOST_LANES):
+        symbols = self.network.means.shape[1] * prod(shape)
+        if symbols * self.tables.fewest_bits > 1.01 * (WORD_BITS * (size_bytes // 2) + LANE_BITS * MOST_LANES):
             raise TruncatedError(
                 "the coded stream ends before its symbols do: it is incomplete, or the sizes are altered"
             )
@@ -105,6 +108,22 @@ class LatticeCoder:
     def __getstate__(self) -> dict[str, object]:
         """Copies and pickles make their own."""
         return {**self.__dict__, "_model": None}
+
+
+def instruction_set() -> str:
+    """Name the loops in use: those of `rarefy.kernels.instruction_set`; `plain` where the lattice has none."""
+    wanted = kernels.instruction_set()
+    return wanted if wanted is not None and wanted in instruction_sets() else "plain"
+
+
+@cache
+def instruction_sets() -> tuple[str, ...]:
+    """List the instruction sets that the compiled lattice has for this processor, the best first; none if not built."""
+    if find_spec("rarefy.kernels._lattice") is None:
+        return ()
+    from rarefy.kernels import _lattice
+
+    return tuple(_lattice.instruction_sets())
 
 
 @cache

@@ -1,6 +1,8 @@
 import numpy as np
 from numpy.typing import NDArray
 
+def instruction_sets() -> list[str]: ...
+
 class Model:
     def __init__(
         self,
@@ -27,6 +29,7 @@ class Model:
         start: NDArray[np.int32],
         latents: NDArray[np.int16],
         threads: int,
+        instruction_set: str,
     ) -> list[int]: ...
     def prepare(
         self,

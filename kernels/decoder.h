@@ -24,6 +24,24 @@ inline bool rows_are_valid(const PackedTables& tables, RowView rows, size_t coun
     return count == 0 || rows.largest(count) < tables.rows.size();
 }
 
+inline Status decode_escape(const Row& row, uint32_t& state, WordReader& words, int16_t& symbol) {
+    uint32_t folded = 0;
+    const Status status = get_escape(state, words, folded);
+    if (status != Status::ok) return status;
+    return unfold(folded, row.offset, row.value_count, symbol) ? Status::ok : Status::escape_range;
+}
+
+// Any symbol of a lane, with its words and those of its escape.
+inline Status decode_symbol(const PackedTables& tables, const Row& row, uint32_t& state, WordReader& words,
+                            int16_t& symbol) {
+    const uint32_t slot = state & ((1u << tables.precision) - 1);
+    const DecodeEntry& entry = tables.find(row, slot);
+    state = without_entry(state, entry.frequency, entry.start, tables.precision);
+    if (!refill(state, words)) return Status::truncated;
+    symbol = entry.symbol;
+    return entry.is_escape ? decode_escape(row, state, words, symbol) : Status::ok;
+}
+
 class StreamDecoder {
 public:
     // `data` must outlive the decoder.
@@ -34,6 +52,11 @@ public:
     StreamDecoder& operator=(const StreamDecoder&) = delete;
 
     Status status() const { return status_; }
+
+    // The states that a stream begins with, lane by lane, `stride` numbers apart.
+    void copy_states(uint32_t* out, size_t stride) const {
+        for (uint32_t lane = 0; lane < lanes_; ++lane) out[lane * stride] = states_[lane];
+    }
 
     // Tell whether symbols under these rows may follow, before anybody makes room for them.
     Status admit(const PackedTables& tables, RowView rows, size_t count) const {
@@ -118,20 +141,11 @@ private:
             const uint32_t end = std::min(i + group, block.coded);
             for (; i < end; ++i) {
                 const Row& row = tables.rows[block.rows[i]];
-                const Status status = decode_symbol(tables, row, states[i & (lanes_ - 1)], symbols[i]);
+                const Status status = decode_symbol(tables, row, states[i & (lanes_ - 1)], words_, symbols[i]);
                 if (status != Status::ok) return status;
             }
         }
         return Status::ok;
-    }
-
-    Status decode_symbol(const PackedTables& tables, const Row& row, uint32_t& state, int16_t& symbol) {
-        const uint32_t slot = state & ((1u << tables.precision) - 1);
-        const DecodeEntry& entry = tables.find(row, slot);
-        state = without_entry(state, entry.frequency, entry.start, tables.precision);
-        if (!refill(state, words_)) return Status::truncated;
-        symbol = entry.symbol;
-        return entry.is_escape ? decode_escape(row, state, words_, symbol) : Status::ok;
     }
 
     static constexpr size_t kTail = 2 * kMaxLanes;  // bytes of a word for each lane
@@ -146,13 +160,6 @@ private:
         uint8_t* end = tail_ + kTail;
         std::copy(words_.next, words_.end, end - size);
         words_ = {end - size, end};
-    }
-
-    static Status decode_escape(const Row& row, uint32_t& state, WordReader& words, int16_t& symbol) {
-        uint32_t folded = 0;
-        const Status status = get_escape(state, words, folded);
-        if (status != Status::ok) return status;
-        return unfold(folded, row.offset, row.value_count, symbol) ? Status::ok : Status::escape_range;
     }
 
     uint32_t lanes_ = 1;

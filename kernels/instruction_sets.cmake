@@ -45,3 +45,20 @@ function(rarefy_add_coder_loops target)
       "-O3;-mavx512f;-mavx512bw;-mavx512vl;-mavx512dq;-mavx512cd;-mavx512vbmi2;-mbmi;-mbmi2;-mpopcnt")
   endif()
 endfunction()
+
+# Give a target the lattice bottleneck's loops in all instruction sets. It must be built without LTO.
+function(rarefy_add_lattice_loops target)
+  set(folder ${CMAKE_CURRENT_FUNCTION_LIST_DIR})
+  target_link_libraries(${target} PRIVATE Threads::Threads)
+  set_source_files_properties(
+    ${folder}/lattice.cpp PROPERTIES COMPILE_OPTIONS "$<$<NOT:$<CXX_COMPILER_ID:MSVC>>:-O3>")
+  if(CMAKE_CXX_COMPILER_ID MATCHES "GNU|Clang" AND CMAKE_SYSTEM_PROCESSOR MATCHES "^(x86_64|AMD64|amd64)$"
+     AND NOT CMAKE_OSX_ARCHITECTURES MATCHES "arm64")
+    target_sources(${target} PRIVATE ${folder}/lattice_avx2.cpp ${folder}/lattice_avx512.cpp)
+    target_compile_definitions(${target} PRIVATE RAREFY_X86)
+    set_source_files_properties(${folder}/lattice_avx2.cpp PROPERTIES COMPILE_OPTIONS "-O3;-mavx2")
+    set_source_files_properties(
+      ${folder}/lattice_avx512.cpp PROPERTIES COMPILE_OPTIONS
+      "-O3;-mavx512f;-mavx512bw;-mavx512vl;-mavx512vnni;-mprefer-vector-width=512")
+  endif()
+endfunction()

@@ -11,14 +11,10 @@
 #include "clones.h"
 #include "decoder.h"
 #include "encoder.h"
+#include "lattice_batch.h"
 #include "tables.h"
 
 namespace rarefy {
-
-constexpr int kFractionBits = 3, kMeanBits = 7, kSubOctaveBits = 2;
-constexpr int32_t kLargestSeen = 2047, kLargestResidual = 16383;
-constexpr size_t kNeighbours = 4;
-constexpr size_t kPositions = 256;  // of a step that are done at once: their sums and neighbours stay in the caches
 
 // A term of a sum: a row of features and what it is multiplied with.
 struct Term {
@@ -115,7 +111,25 @@ public:
     // Step by step, in each channel by channel.
     void add(ChannelTerms terms) { terms_.push_back(std::move(terms)); }
 
+    const std::vector<ChannelTerms>& terms() const { return terms_; }
+
+    // Tell whether there is a table for every scale and fraction of a mean.
+    bool rows_fit() const {
+        int32_t means[2] = {0, -(1 << kMeanBits)}, scales[2] = {0, INT32_MAX};
+        uint16_t rows[2];
+        finish_sums(means, scales, 2, least_, most_, first_index_, rows);
+        return rows[0] == 0 && rows[1] < tables_.rows.size();
+    }
+
     // start: scales without neighbours of one quality level, [steps, channels]; latents: [channels, positions].
+    Status decode(const uint8_t* data, size_t size, const Geometry& geometry, const int32_t* start,
+                  int16_t* latents) const {
+        StreamDecoder stream(data, size);
+        Status status = stream.status();
+        if (status == Status::ok) status = decode(stream, geometry, start, latents);
+        return status == Status::ok ? stream.finish() : status;
+    }
+
     Status decode(StreamDecoder& stream, const Geometry& geometry, const int32_t* start, int16_t* latents) const {
         std::vector<int16_t> symbols(kPositions);
         return walk(geometry, start, latents, [&](const uint16_t* rows, const int32_t* means, size_t n, int16_t* here) {

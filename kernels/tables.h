@@ -25,10 +25,11 @@ struct PackedTables {
     std::vector<Bucket> buckets;
     std::vector<uint16_t> expected_bits;  // of a symbol of each row, in 1/256 bit; only for choosing lanes
 
-    // The arrays are those of rarefy.entropy.tables.Tables, which has validated them.
+    // The arrays are those of rarefy.entropy.tables.Tables, which has validated them. bucket_bits: log2 of the buckets of
+    // every coded row; each has what it needs without.
     PackedTables(int precision_bits, double fewest, const int32_t* offsets, const int32_t* row_starts, size_t row_count,
-                 const uint16_t* cumulative, const uint16_t* expected = nullptr)
-        : precision(precision_bits), fewest_bits(fewest) {
+                 const uint16_t* cumulative, const uint16_t* expected = nullptr, int bucket_bits = -1)
+        : precision(precision_bits), fewest_bits(fewest), bucket_bits_(bucket_bits) {
         if (expected != nullptr) expected_bits.assign(expected, expected + row_count);
         rows.reserve(row_count);
         for (size_t row = 0; row < row_count; ++row) {
@@ -77,10 +78,11 @@ private:
         const auto first = static_cast<uint32_t>(buckets.size());
         int bits = 0;
         while (bits < kMostBucketBits && 2 << bits < length) ++bits;
+        if (bucket_bits_ >= 0) bits = bucket_bits_;
         for (;; ++bits) {
             buckets.resize(first);
             const uint32_t missed = fill_buckets(offset, starts, length, bits);
-            if (bits == kMostBucketBits || missed * kRareSlots <= 1u << precision) break;
+            if (bits == bucket_bits_ || bits == kMostBucketBits || missed * kRareSlots <= 1u << precision) break;
         }
         return first << kLookupShiftBits | static_cast<uint32_t>(precision - bits);
     }
@@ -100,6 +102,8 @@ private:
         }
         return missed;
     }
+
+    int bucket_bits_;
 };
 
 }  // namespace rarefy

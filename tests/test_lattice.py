@@ -2,6 +2,7 @@
 
 import copy
 import pickle
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,9 +12,9 @@ from hypothesis import strategies as st
 from settings import using
 
 from rarefy import kernels
-from rarefy.entropy import lattice_integers
+from rarefy.entropy import lattice_integers, rans
 from rarefy.entropy.lattice import COARSEST, NEIGHBOURS, Lattice, places, steps
-from rarefy.entropy.lattice_coding import LatticeCoder
+from rarefy.entropy.lattice_coding import LatticeCoder, _geometry, instruction_sets
 from rarefy.entropy.lattice_integers import LatticeIntegers, lattice_tables, scale_index
 from rarefy.errors import ChecksumError, FormatError, OptionError, RarefyError, WeightsError
 
@@ -107,6 +108,96 @@ def test_compiled_code_gives_the_bytes_of_numpy(shape: tuple[int, ...], seed: in
 
 
 LATTICES = {1: lattice(1), 2: lattice(2)}
+SETS = instruction_sets()
+every_set = pytest.mark.parametrize("name", SETS)
+
+
+def decode_by(coder: LatticeCoder, name: str, streams: list[bytes], shape: tuple[int, ...], level: int) -> Any:
+    """Statuses and latents of units, by the loops of one instruction set."""
+    found = np.full((len(streams), CHANNELS, int(np.prod(shape))), -7, np.int16)
+    model, start = coder._compiled(), coder._start(level)
+    data = [np.frombuffer(stream, np.uint8) for stream in streams]
+    statuses = model.decode(data, *_geometry(len(shape), shape), start, found, 1, name)
+    return statuses, found.reshape(len(streams), CHANNELS, *shape)
+
+
+def streams_of(coder: LatticeCoder, q: np.ndarray, level: int, lanes: int) -> bytes:
+    """A unit's stream with a number of lanes that an encoder would not choose."""
+    symbols, rows = np.empty(q.size, np.int16), np.empty(q.size, np.uint16)
+    flat = np.ascontiguousarray(q).reshape(1, CHANNELS, -1)
+    geometry = _geometry(q.ndim - 1, q.shape[1:])
+    assert coder._compiled().prepare(flat, *geometry, coder._start(level), symbols, rows)
+    return rans.encode(symbols, rows, coder.tables, lanes)
+
+
+@every_set
+@settings(max_examples=15, deadline=None)
+@given(
+    shape=shapes,
+    seed=st.integers(0, 10**6),
+    lanes=st.lists(st.sampled_from([1, 1, 1, 2, 4, 32]), min_size=1, max_size=37),
+    level=st.integers(0, 63),
+)
+def test_units_in_lockstep_are_those_alone(
+    name: str, shape: tuple[int, ...], seed: int, lanes: list[int], level: int
+) -> None:
+    coder = LATTICES[len(shape)].coder
+    assert coder is not None
+    source = np.random.default_rng(seed)
+    sizes = source.choice([0.0, 1.0, 50.0, 3000.0], (len(lanes), 1, *[1] * len(shape)))
+    q = np.clip(source.laplace(0, 1, (len(lanes), CHANNELS, *shape)) * sizes, -32000, 32000).astype(np.int16)
+    streams = [streams_of(coder, one, level, count) for one, count in zip(q, lanes, strict=True)]
+    statuses, found = decode_by(coder, name, streams, shape, level)
+    assert not any(statuses)
+    np.testing.assert_array_equal(found, q)
+
+
+@every_set
+def test_units_of_many_positions_are_decoded_in_lockstep_too(name: str) -> None:
+    coder = LATTICES[2].coder
+    assert coder is not None
+    q = np.random.default_rng(1).laplace(0, 3, (7, CHANNELS, 71, 50)).astype(np.int16)  # blocks of 256 positions
+    streams = [coder.encode(one, 20)[0] for one in q]
+    statuses, found = decode_by(coder, name, streams, (71, 50), 20)
+    assert not any(statuses)
+    np.testing.assert_array_equal(found, q)
+
+
+@every_set
+@pytest.mark.parametrize("lanes", [1, 4])
+def test_damage_in_lockstep_ends_one_unit_as_it_does_alone(name: str, lanes: int) -> None:
+    coder = LATTICES[2].coder
+    assert coder is not None
+    shape, source = (9, 8), np.random.default_rng(lanes)
+    q = source.laplace(0, 30, (CHANNELS, *shape)).astype(np.int16)
+    q[0, 0, :3] = 32000  # escapes
+    stream = streams_of(coder, q, 30, lanes)
+    damaged = [stream[:i] for i in range(0, len(stream), 3)] + [stream + b"\0\0", stream + b"\0", b"", b"\7" * 99]
+    for i in range(len(stream)):
+        altered = bytearray(stream)
+        altered[i] ^= 1 << i % 8
+        damaged.append(bytes(altered))
+    damaged += [stream[:1] + source.bytes(4 * lanes + 2 * int(source.integers(200))) for _ in range(200)]
+    source.shuffle(damaged)
+    units = [unit for one in damaged for unit in (one, stream)]
+    statuses, found = decode_by(coder, name, units, shape, 30)
+    for number, unit in enumerate(units):
+        (alone,), wanted = decode_by(coder, "plain", [unit], shape, 30)
+        assert bool(statuses[number]) == bool(alone), number
+        if alone:
+            assert isinstance(rans.fault(statuses[number]), type(rans.fault(alone)))
+        else:
+            np.testing.assert_array_equal(found[number], wanted[0])
+    assert sum(map(bool, statuses[0::2])) > 0.8 * len(damaged)
+    assert not any(statuses[1::2])
+
+
+def test_a_set_that_is_not_here_is_refused() -> None:
+    coder = LATTICES[1].coder
+    assert coder is not None
+    if SETS:
+        with pytest.raises(ValueError, match="no such instruction set"):
+            decode_by(coder, "mmx", [b"0"], (4,), 0)
 
 
 @pytest.mark.parametrize("path", PATHS)
