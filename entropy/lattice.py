@@ -86,6 +86,18 @@ def places(step: Step, shape: tuple[int, ...]) -> tuple[NDArray[np.int64], NDArr
     return np.ravel_multi_index(tuple(own), shape), neighbours
 
 
+@torch.compiler.assume_constant_result
+def _places_on(axes: int, number: int, shape: tuple[int, ...], device: torch.device) -> tuple[Tensor, Tensor]:
+    """`places` of a step as tensors that stay on a device: constants for code that is compiled or recorded."""
+    return _kept_places(axes, number, shape, device)
+
+
+@cache
+def _kept_places(axes: int, number: int, shape: tuple[int, ...], device: torch.device) -> tuple[Tensor, Tensor]:
+    own, neighbours = places(steps(axes)[number], shape)
+    return torch.from_numpy(own).to(device), torch.from_numpy(neighbours).to(device)
+
+
 class Lattice(Gains):
     """Bottleneck of integer latents with `axes` axes; see the module's docstring.
 
@@ -223,19 +235,20 @@ class Lattice(Gains):
         mask = torch.tril(torch.ones(self.channels, self.channels, device=scaled.device), -1)
         bits = scaled.new_zeros(len(scaled))
         for number, step in enumerate(steps(self.axes)):
-            own, neighbours = (torch.from_numpy(index).to(scaled.device) for index in places(step, shape))
+            own, neighbours = _places_on(self.axes, number, shape, scaled.device)
             if not len(own):
                 continue
-            here = symbols[:, :, own]
+            here = symbols.index_select(2, own)
             mean = (self.means_across[number] * mask) @ here
             scale = starts[:, number, :, None].expand_as(here)
             if step.neighbours:
-                around = symbols[:, :, neighbours.clamp(min=0)] * (neighbours >= 0)  # [B, C, NEIGHBOURS, n]
+                around = symbols.index_select(2, neighbours.clamp(min=0).flatten())
+                around = around.unflatten(2, neighbours.shape) * (neighbours >= 0)  # [B, C, NEIGHBOURS, n]
                 apart = (around[:, :, 0::2] - around[:, :, 1::2]).abs()
                 mean = mean + self.means[number] @ around.transpose(1, 2).flatten(1, 2)
                 scale = scale + at_least(self.scales[number], 0.0) @ around.abs().transpose(1, 2).flatten(1, 2)
                 scale = scale + at_least(self.differences[number], 0.0) @ apart.transpose(1, 2).flatten(1, 2)
             scale = scale + (at_least(self.scales_across[number], 0.0) * mask) @ (here - mean).abs()
             scale = at_least(scale, SCALE_LOW).clamp(max=SCALE_HIGH)
-            bits = bits + logistic_bits(scaled[:, :, own] - mean, 1 / scale).sum((1, 2))
+            bits = bits + logistic_bits(scaled.index_select(2, own) - mean, 1 / scale).sum((1, 2))
         return bits

@@ -21,7 +21,7 @@ from rarefy.errors import MediaError, OptionError, WeightsError
 from rarefy.tools.checkpoint import start_from, write_weights
 from rarefy.tools.patches import Patches, is_held_back, picture_files, read_scales
 from rarefy.tools.recipe import Recipe, read_recipe
-from rarefy.tools.train import Trainer, averaged, build_model, rate_distortion, save, stratified
+from rarefy.tools.train import Replayed, Trainer, averaged, build_model, rate_distortion, save, stratified
 
 ROOT = Path(__file__).resolve().parents[1]
 CPU = torch.device("cpu")
@@ -53,6 +53,7 @@ muon_every = 2
 clip = 2.0
 ema = 0.99
 weight_power = -0.4
+cost_power = 1.0
 seed = 5
 """
 
@@ -247,7 +248,7 @@ def test_steps_learn_and_move_everything(recipe_file: Path, pictures: Path) -> N
 
     def loss() -> float:
         with torch.no_grad():
-            return float(rate_distortion(trainer.model, pixels, position, -0.4)[0])
+            return float(rate_distortion(trainer.model, pixels, position, trainer.powers)[0])
 
     first = loss()
     for _ in range(16):
@@ -256,6 +257,34 @@ def test_steps_learn_and_move_everything(recipe_file: Path, pictures: Path) -> N
     assert loss() < 0.8 * first
     still = [name for name, p in trainer.model.named_parameters() if torch.equal(p, before[name])]
     assert not still, f"never moved: {still}"
+
+
+def test_the_loss_is_a_power_of_the_cost(recipe_file: Path, pictures: Path) -> None:
+    trainer = trainer_of(read_recipe(recipe_file, []), pictures)
+    pixels = trainer.patches.draw(1, trainer.generator)
+    with torch.no_grad():
+        cost, _ = rate_distortion(trainer.model, pixels, torch.tensor([0.3]), (0.0, 1.0))
+        root, _ = rate_distortion(trainer.model, pixels, torch.tensor([0.3]), (0.0, 0.5))
+        weighted, _ = rate_distortion(trainer.model, pixels, torch.tensor([0.3]), (-0.4, 0.5))
+    torch.testing.assert_close(root, cost.sqrt())
+    torch.testing.assert_close(weighted, root)  # lambda counts against the mean of the batch, here of one
+
+
+@pytest.mark.gpu
+def test_a_recorded_step_is_the_plain_one(recipe_file: Path, pictures: Path) -> None:
+    """As a CUDA graph and launched one by one, steps lead to the same weights."""
+    recipe = read_recipe(recipe_file, [])
+    device = torch.device("cuda")
+    files = picture_files([pictures], recipe.data.held_back_one_in, held_back=False)
+    patches = Patches(files, recipe.data.patch, recipe.data.scales, device, drawn=recipe.data.drawn)
+    recorded, plain = (Trainer(recipe, patches, build_model(recipe, patches, device), False) for _ in range(2))
+    plain.gradients = plain._gradients
+    for _ in range(10):
+        given = [trainer.train_step(1.0)[0] for trainer in (recorded, plain)]
+        torch.testing.assert_close(given[0], given[1], rtol=2e-2, atol=0)
+    assert isinstance(recorded.gradients, Replayed) and recorded.gradients.calls == 10
+    for one, other in zip(recorded.model.parameters(), plain.model.parameters(), strict=True):
+        torch.testing.assert_close(one, other, rtol=2e-2, atol=2e-3)
 
 
 def test_gradients_that_are_not_finite_teach_nothing(recipe_file: Path, pictures: Path) -> None:

@@ -33,6 +33,7 @@ class TrainRecipe:
     clip: float
     ema: float
     weight_power: float
+    cost_power: float
     seed: int
 
 

@@ -11,6 +11,7 @@ import math
 import signal
 import sys
 import time
+from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -37,15 +38,20 @@ def stratified(count: int, device: torch.device, generator: torch.Generator) -> 
     return (order + u) / count
 
 
-def rate_distortion(model: Codec, pixels: Tensor, position: Tensor, power: float) -> tuple[Tensor, Tensor]:
-    """Loss, and [bits per pixel, squared error on 0..1] means, of patches uint8 [B, 3, H, W] at qualities [B]."""
+def rate_distortion(
+    model: Codec, pixels: Tensor, position: Tensor, powers: tuple[float, float]
+) -> tuple[Tensor, Tensor]:
+    """Loss, and [bits per pixel, squared error on 0..1] means, of patches uint8 [B, 3, H, W] at qualities [B].
+
+    powers: those of lambda and of a patch's cost in the loss, see `TrainRecipe`.
+    """
     x = pixels.float() / 255
     x_hat, bits = model(x, 100 * position)
     error = (x_hat - x).square().mean((1, 2, 3))
     bits_per_pixel = bits / (x.shape[2] * x.shape[3])
     multiplier = model.bottleneck.rate_multiplier(position)
-    weight = (multiplier / multiplier.log().mean().exp()) ** power
-    loss = (weight * (bits_per_pixel + multiplier * 255**2 * error)).mean()
+    weight = (multiplier / multiplier.log().mean().exp()) ** powers[0]
+    loss = (weight * (bits_per_pixel + multiplier * 255**2 * error) ** powers[1]).mean()
     return loss, torch.stack([bits_per_pixel.mean(), error.log().mean()]).detach()
 
 
@@ -70,8 +76,10 @@ class Trainer:
         self.ema = [p.detach().clone() for p in model.parameters()]
         self.norm = torch.zeros((), device=self.device)
         self.step, self.seconds = 0, 0.0
+        self.powers = (recipe.train.weight_power, recipe.train.cost_power)
         self.loss_function = torch.compile(rate_distortion) if compile_model else rate_distortion
         self.scale_function = torch.compile(scale_gradients) if compile_model else scale_gradients
+        self.gradients = Replayed(self._gradients) if self.device.type == "cuda" else self._gradients
 
     def state_dict(self) -> dict[str, Any]:
         """Tensors and numbers that the next process needs."""
@@ -100,7 +108,7 @@ class Trainer:
         for parameter, gradient in zip(self._hidden(), state["gradients"], strict=True):
             parameter.grad = gradient
         self.generator.set_state(state["generator"].cpu())
-        self.norm = state["norm"].to(self.device)
+        self.norm.copy_(state["norm"])
         self.step, self.seconds = state["step"], state["seconds"]
 
     def schedule(self, minutes: float) -> float:
@@ -115,21 +123,25 @@ class Trainer:
         t = self.recipe.train
         pixels = self.patches.draw(t.batch, self.generator)
         position = stratified(t.batch, self.device, self.generator)
-        with torch.autocast(self.device.type, torch.bfloat16):
-            loss, facts = self.loss_function(self.model, pixels, position, t.weight_power)
-        loss.backward()
-        norm = self._clip()
+        loss, facts, norm = self.gradients(pixels, position)
         muon_now = self.step % t.muon_every == 0
         for optimiser, rate in zip(self.optimisers, self.rates, strict=True):
             if muon_now or not isinstance(optimiser, Muon):
                 optimiser.param_groups[0]["lr"] = rate * factor
                 optimiser.step()
-                optimiser.zero_grad()
+                optimiser.zero_grad(set_to_none=False)  # a recorded graph adds to these very tensors
         self.step += 1
         with torch.no_grad():
             weight = min(t.ema, self.step / (self.step + 10))
             torch._foreach_lerp_(self.ema, [p.detach() for p in self.model.parameters()], 1 - weight)
-        return loss.detach(), facts, norm
+        return loss, facts, norm
+
+    def _gradients(self, pixels: Tensor, position: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Forward and backward: adds clipped gradients to the parameters', gives what `train_step` gives."""
+        with torch.autocast(self.device.type, torch.bfloat16):
+            loss, facts = self.loss_function(self.model, pixels, position, self.powers)
+        loss.backward()
+        return loss.detach(), facts, self._clip()
 
     def _clip(self) -> Tensor:
         """Limit the gradients to a multiple of their running norm; gradients that are not finite become zero."""
@@ -139,8 +151,50 @@ class Trainer:
         running = torch.where((self.norm == 0) & finite, norm, self.norm)
         limit = self.recipe.train.clip * running
         self.scale_function(gradients, (limit / (norm + 1e-12)).clamp(max=1.0), finite)
-        self.norm = torch.where(finite, running.lerp(torch.minimum(norm, limit), 0.02), running)
+        self.norm.copy_(torch.where(finite, running.lerp(torch.minimum(norm, limit), 0.02), running))
         return norm
+
+
+Gradients = Callable[[Tensor, Tensor], tuple[Tensor, Tensor, Tensor]]
+
+
+class Replayed:
+    """A function of two tensors, recorded as a CUDA graph: hundreds of small kernels are launched by one call.
+
+    The first calls run as they are, on a stream of their own, so that everything lazy is made; then one is recorded.
+    All that the function changes stays where it is in memory, and all it gives is overwritten by the next call.
+    """
+
+    WARM = 3  # calls before the recording
+
+    def __init__(self, function: Gradients) -> None:
+        self.function = function
+        self.calls = 0
+        self.graph = torch.cuda.CUDAGraph()
+        self.inputs: tuple[Tensor, Tensor]
+        self.outputs: tuple[Tensor, Tensor, Tensor]
+
+    def __call__(self, first: Tensor, second: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Shapes must be those of the first call."""
+        self.calls += 1
+        if self.calls <= self.WARM:
+            return self._warm(first, second)
+        if self.calls == self.WARM + 1:
+            self.inputs = (first.clone(), second.clone())
+            with torch.cuda.graph(self.graph):
+                self.outputs = self.function(*self.inputs)
+        for kept, given in zip(self.inputs, (first, second), strict=True):
+            kept.copy_(given)
+        self.graph.replay()
+        return self.outputs
+
+    def _warm(self, first: Tensor, second: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        stream = torch.cuda.Stream()
+        stream.wait_stream(torch.cuda.current_stream())
+        with torch.cuda.stream(stream):
+            outputs = self.function(first, second)
+        torch.cuda.current_stream().wait_stream(stream)
+        return outputs
 
 
 def scale_gradients(gradients: list[Tensor], scale: Tensor, finite: Tensor) -> None:
