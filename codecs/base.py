@@ -1,33 +1,27 @@
-"""The contract that every codec keeps: analysis, bottleneck, synthesis; files are written once, here.
+"""The contract that codecs of pictures keep: analysis, bottleneck, synthesis; files are written once, here.
 
 media -> analysis -> latents -> bottleneck.compress -> sections -> container, and back the same way.
 """
 
-import math
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from itertools import chain
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from rarefy.codecs import container
+from rarefy.codecs.any_codec import AnyBottleneck, AnyCodec, Bottleneck, Output, choose_precision, quality_q256
 from rarefy.codecs.container import File, Header
 from rarefy.codecs.decoding import Decoder, join
 from rarefy.codecs.encoding import Encoder
 from rarefy.codecs.grid import Box, extents
 from rarefy.codecs.limits import Limits
 from rarefy.codecs.media import Image
-from rarefy.errors import FormatError, OptionError, WeightsError
+from rarefy.errors import FormatError, OptionError
 
-if TYPE_CHECKING:
-    from _typeshed import DataclassInstance
+__all__ = ["AnyCodec", "Bottleneck", "Codec", "Output", "Unit", "choose_precision", "quality_q256"]
 
 MULTIPLE = 64  # of what sides are in training, where nothing is padded
-HASH_BYTES = 4  # of the weights' SHA-256, in every file
-PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
 
 @dataclass(frozen=True)
@@ -43,69 +37,18 @@ class Unit:
     reduction: int = 1
 
 
-class Output(NamedTuple):
-    """What training sees: x_hat [B, 3, H, W] and the bits of each item [B]."""
-
-    x_hat: Tensor
-    bits: Tensor
-
-
-class Bottleneck(Protocol):
-    """Latents to bits and back; `Hyperprior` and `Lattice` are such.
-
-    restored: how the names of those floats begin that a weights file leaves out, since its integers give them back.
-    """
-
-    restored: tuple[str, ...]
-
-    @property
-    def channels(self) -> int:
-        """Channels of the latents."""
-
-    def __call__(self, y: Tensor, position: Tensor) -> tuple[Tensor, Tensor]:
-        """Differentiable: latents and qualities in 0..1 [B] to reconstructed latents and bits [B]."""
-
-    def compress(self, y: Tensor, quality: int) -> list[tuple[dict[str, bytes], int]]:
-        """A batch of latents at a quality q256: sections and symbol checksum of each item."""
-
-    def decompress(self, units: list[tuple[dict[str, bytes], int]], shape: tuple[int, int], quality: int) -> Tensor:
-        """The reconstructed latents of a batch of equal shape."""
-
-    def exact_tensors(self) -> dict[str, Tensor]:
-        """The integers that choose tables, and the tables, by their names in a weights file."""
-
-    def set_exact(self, tensors: dict[str, Tensor]) -> None:
-        """Take them from a weights file; raises WeightsError for integers whose sums might not be exact."""
-
-    def prove_bounds(self) -> tuple[int, int]:
-        """The largest sum of integers that can occur, and the first that would not be exact."""
-
-    def rate_multiplier(self, position: Tensor) -> Tensor:
-        """Lambda at a quality position [B] in 0..1: how much training weighs distortion against bits."""
-
-    def symbol_count(self, shape: tuple[int, int]) -> int:
-        """How many symbols a unit with latents of this height and width holds."""
-
-
-class Codec(nn.Module):
+class Codec(AnyCodec):
     """A codec of pictures: subclasses give `name`, `stride`, `config`, `bottleneck`, `analysis` and `synthesis`.
 
-    config is a dataclass that the codec can be built from again; weights_hash is the SHA-256 of the loaded weights,
-    empty while there are none and where they were changed since: files name the weights that made them. halo: how many
-    latents beyond a unit's border the transforms look at, in pictures of several units; enough that no seam is seen.
-    has_regions: whether pictures may have several units; without, large ones are decoded at once. has_quality: whether
-    the quality changes a file; without, every one gives the same.
+    halo: how many latents beyond a unit's border the transforms look at, in pictures of several units; enough that no
+    seam is seen. has_regions: whether pictures may have several units; without, large ones are decoded at once.
     """
 
-    name: str
+    medium = "image"
     stride: int
     halo: int = 0
     has_regions: bool = True
-    has_quality: bool = True
-    config: "DataclassInstance"
     bottleneck: Bottleneck
-    _sealed: tuple[bytes, list[float]] = (b"", [])  # the SHA-256, and the fingerprint of the weights by then
-    is_shared: bool = False  # one that nobody outside of rarefy gets hold of need not be looked at again
 
     def analysis(self, x: Tensor, unit: Unit) -> Tensor:
         """x: float32 [B, 3, H, W] in 0..1, sides multiples of `stride`; gives latents."""
@@ -114,9 +57,6 @@ class Codec(nn.Module):
     def synthesis(self, latents: Tensor, unit: Unit) -> Tensor:
         """Latents to pictures float32 [B, 3, H, W], about 0..1; smaller by `unit.reduction`."""
         raise NotImplementedError
-
-    def start(self, samples: Tensor) -> None:
-        """Set fresh weights to what is better than random ones; samples: float [B, 3, H, W] in 0..1."""
 
     def forward(self, x: Tensor, quality: Tensor | float) -> Output:
         """Differentiable round trip, to train; x: [B, 3, H, W], sides multiples of 64; quality: 0..100, one or [B]."""
@@ -151,100 +91,18 @@ class Codec(nn.Module):
         return Decoder(self, file.header, dict(enumerate(file.units)), limits, precision)
 
     def check(self, header: Header) -> None:
-        """Raise FormatError or WeightsError for a file that this codec, with these weights, must not decode."""
-        if header.codec != self.name:
-            raise FormatError(f'the file was made by codec "{header.codec}", not "{self.name}"')
-        if not self._hash().startswith(header.weights):
-            raise WeightsError(
-                f'the file needs the weights {header.weights.hex()} of codec "{self.name}", these are '
-                f"{self._hash()[:HASH_BYTES].hex()}: put the release that made it into RAREFY_WEIGHTS"
-            )
+        """See `AnyCodec.check`."""
+        super().check(header)
         if header.tile % self.stride:
             raise FormatError(
                 f'codec "{self.name}" has no units of {header.tile} pixels, which {self.stride} must divide'
             )
 
-    def weights_name(self) -> bytes:
-        """What files call the weights: the first bytes of their SHA-256; raises WeightsError where there is none."""
-        return self._hash()[:HASH_BYTES]
-
-    @property
-    def weights_hash(self) -> bytes:
-        """The SHA-256 of the weights; empty for random ones, and for those that were trained on or converted."""
-        name, fingerprint = self._sealed
-        return name if self.is_shared or not name or fingerprint == self._fingerprint() else b""
-
-    def seal(self, weights_hash: bytes) -> None:
-        """Say that the tensors are, from here on, those of a weights file with this SHA-256."""
-        self._sealed = weights_hash, self._fingerprint() if weights_hash else []
-
-    @torch.no_grad()
-    def _fingerprint(self) -> list[float]:
-        """What no change of the weights leaves as it was: the sum of the bits of each tensor, and the range of lambda.
-
-        A few milliseconds, where a SHA-256 takes a hundred.
-        """
-        words = {1: torch.uint8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
-        sums = [t.detach().view(words[t.element_size()]).sum() for t in chain(self.parameters(), self.buffers())]
-        ends = self.bottleneck.rate_multiplier(torch.tensor([0.0, 1.0], device=self.device()))
-        return [*torch.stack(sums).tolist(), *ends.tolist()]
-
-    def _hash(self) -> bytes:
-        name = self.weights_hash
-        if not name:
-            raise WeightsError(
-                f'codec "{self.name}" has random weights, or some that were changed since they were loaded: no file '
-                "may depend on them before `rarefy weights export` gives them a name"
-            )
-        return name
-
-    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> "Codec":
-        """What `to`, `half` and their like call: other devices leave the weights what they are, other dtypes do not."""
-        name = self.weights_hash
-        before = [parameter.dtype for parameter in self.parameters()]
-        super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
-        self.seal(name if before == [parameter.dtype for parameter in self.parameters()] else b"")
-        return self
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_sealed": (self.weights_hash, []), "is_shared": False}
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        super().__setstate__(state)  # type: ignore[no-untyped-call]  # torch's types leave it out
-        self.seal(state["_sealed"][0])
-
-    def device(self) -> torch.device:
-        """Where the parameters are."""
-        return next(self.parameters()).device
+    def bottlenecks(self) -> Mapping[str, AnyBottleneck]:
+        """See `AnyCodec.bottlenecks`."""
+        return {"bottleneck": self.bottleneck}
 
     def unit(self, quality: int, box: Box, reduction: int = 1) -> Unit:
         """What the transforms are told of a part of a picture; quality: q256."""
         height, width = extents(box)
         return Unit(quality, height, width, reduction)
-
-    @contextmanager
-    def transforms(self, precision: str) -> Iterator[None]:
-        """The precision of the transforms, whatever the caller's autocast says."""
-        device = self.device().type
-        if precision not in ("auto", *PRECISIONS):
-            raise OptionError(f"precision {precision!r}: auto, float32 or bfloat16")
-        dtype = choose_precision(device) if precision == "auto" else PRECISIONS[precision]
-        with torch.autocast(device, dtype=torch.bfloat16, enabled=dtype == torch.bfloat16):
-            yield
-
-
-def choose_precision(device: str) -> torch.dtype:
-    """bfloat16 where the processor multiplies it natively, float32 elsewhere."""
-    native = device == "cuda" or torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
-    return torch.bfloat16 if native else torch.float32
-
-
-def quality_q256(quality: float) -> int:
-    """Quality 0..100 as the file stores it, in steps of 1/256; raises OptionError outside."""
-    try:
-        number = math.nan if isinstance(quality, str | bytes) else float(quality)
-    except (TypeError, ValueError):
-        number = math.nan
-    if not 0 <= number <= 100:
-        raise OptionError(f"quality {quality!r}: it is a number from 0 to 100")
-    return round(number * 256)

@@ -17,7 +17,7 @@ from rarefy.codecs.header import CODEC_NUMBERS, MEDIA
 from rarefy.errors import OptionError, UnsupportedError
 
 if TYPE_CHECKING:
-    from rarefy.codecs.base import Codec
+    from rarefy.codecs.any_codec import AnyCodec
 
 GROUP = "rarefy.codecs"
 
@@ -45,6 +45,12 @@ _CODECS = {
         "image",
         "a linear encoder, and integer latents to learn from",
         "rarefy.codecs.walloc:WallocImageCodec",
+    ),
+    "walloc-audio": CodecEntry(
+        "walloc-audio",
+        "sound",
+        "stereo at 44.1 kHz, mono at 24 kHz, integer latents to learn from",
+        "rarefy.codecs.walloc_audio:WallocAudioCodec",
     ),
     "walloc-rgb": CodecEntry(
         "walloc-rgb",
@@ -90,7 +96,7 @@ def find_for_file(name: str) -> CodecEntry:
         ) from error
 
 
-def build(name: str, model: dict[str, Any]) -> "Codec":
+def build(name: str, model: dict[str, Any]) -> "AnyCodec":
     """A codec with random weights; `model` holds the fields of its config.
 
     Raises OptionError for fields that the config does not have, and what `find` raises.

@@ -17,13 +17,14 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
+from rarefy.codecs.any_codec import AnyCodec
 from rarefy.codecs.base import Codec
 from rarefy.codecs.registry import build
 from rarefy.codecs.weights_files import candidates
 from rarefy.entropy.integers_file import EXACT, TABLES
 from rarefy.errors import OptionError, WeightsError
 
-_loaded: dict[tuple[Path, str], Codec] = {}
+_loaded: dict[tuple[Path, str], AnyCodec] = {}
 _lock = threading.Lock()
 
 
@@ -48,20 +49,54 @@ def digest(tensors: Mapping[str, Tensor], facts: Mapping[str, str]) -> bytes:
     return sha.digest()
 
 
-def save_weights(codec: Codec, path: Path) -> bytes:
+def save_weights(codec: AnyCodec, path: Path) -> bytes:
     """Write a codec whose bottleneck has its exact part; gives the SHA-256 of what was written."""
     floats = {name: tensor.half() for name, tensor in codec.state_dict().items() if not _is_restored(codec, name)}
-    tensors = {name: t.contiguous() for name, t in (floats | codec.bottleneck.exact_tensors()).items()}
+    tensors = {name: t.contiguous() for name, t in (floats | _exact_tensors(codec)).items()}
     facts = {"codec": codec.name, "config": json.dumps(asdict(codec.config))}
     save_file(tensors, path, facts)
     return digest(tensors, facts)
 
 
-def _is_restored(codec: Codec, name: str) -> bool:
-    return name.startswith(tuple(f"bottleneck.{prefix}" for prefix in codec.bottleneck.restored))
+def _is_restored(codec: AnyCodec, name: str) -> bool:
+    return any(
+        name.startswith(tuple(f"{place}.{prefix}" for prefix in bottleneck.restored))
+        for place, bottleneck in codec.bottlenecks().items()
+    )
 
 
-def read_weights(path: Path) -> Codec:
+def _exact_tensors(codec: AnyCodec) -> dict[str, Tensor]:
+    """The integers of a codec's bottlenecks, named by their places where they are several, and their common tables."""
+    bottlenecks = codec.bottlenecks()
+    tensors: dict[str, Tensor] = {}
+    for place, bottleneck in bottlenecks.items():
+        for name, tensor in bottleneck.exact_tensors().items():
+            if name.startswith(TABLES) and name in tensors and not torch.equal(tensors[name], tensor):
+                raise WeightsError(f'codec "{codec.name}" has bottlenecks with different tables, which no file holds')
+            tensors[_placed(name, place) if len(bottlenecks) > 1 else name] = tensor
+    return tensors
+
+
+def _placed(name: str, place: str) -> str:
+    return f"{EXACT}{place}.{name.removeprefix(EXACT)}" if name.startswith(EXACT) else name
+
+
+def _set_exact(codec: AnyCodec, tensors: dict[str, Tensor]) -> None:
+    bottlenecks = codec.bottlenecks()
+    if len(bottlenecks) == 1:
+        next(iter(bottlenecks.values())).set_exact(tensors)
+        return
+    own = {name: tensor for name, tensor in tensors.items() if name.startswith((EXACT, TABLES))}
+    tables = {name: tensor for name, tensor in own.items() if name.startswith(TABLES)}
+    for place, bottleneck in bottlenecks.items():
+        prefix = f"{EXACT}{place}."
+        named = {EXACT + n.removeprefix(prefix): own.pop(n) for n in list(own) if n.startswith(prefix)}
+        bottleneck.set_exact(named | tables)
+    if left := sorted(own.keys() - tables.keys()):
+        raise WeightsError(f"integers that no part of the codec takes: {', '.join(left)}")
+
+
+def read_weights(path: Path) -> AnyCodec:
     """Build the codec that a weights file holds, on the CPU, ready to code; raises WeightsError for what is wrong."""
     try:
         with safe_open(path, "pt") as file:
@@ -80,14 +115,22 @@ def read_weights(path: Path) -> Codec:
     return codec
 
 
-def _fill(codec: Codec, tensors: dict[str, Tensor]) -> None:
+def _fill(codec: AnyCodec, tensors: dict[str, Tensor]) -> None:
     floats = {name: t.float() for name, t in tensors.items() if not name.startswith((EXACT, TABLES))}
     restored = {name: t for name, t in codec.state_dict().items() if _is_restored(codec, name)}
     codec.load_state_dict(floats | restored)
-    codec.bottleneck.set_exact(tensors)
+    _set_exact(codec, tensors)
 
 
 def load_codec(name: str, device: str = "cpu", needed: bytes = b"") -> Codec:
+    """The codec of pictures with the weights that are asked for; see `load_any`. Raises OptionError for other media."""
+    codec = load_any(name, device, needed)
+    if not isinstance(codec, Codec):
+        raise OptionError(f'codec "{name}" is for {codec.medium}, not for pictures')
+    return codec
+
+
+def load_any(name: str, device: str = "cpu", needed: bytes = b"") -> AnyCodec:
     """The codec with the weights whose SHA-256 begins with `needed`, or the first found; kept for the next call.
 
     Raises WeightsError where there are none; a file that cannot be read is an error only where no other one will do.
@@ -123,7 +166,7 @@ def require_device(device: str) -> None:
         raise OptionError(f"device {device!r}: cpu or cuda")
 
 
-def _load(path: Path, device: str) -> Codec:
+def _load(path: Path, device: str) -> AnyCodec:
     with _lock:
         if (path, device) not in _loaded:
             try:

@@ -37,7 +37,8 @@ class WaveletSynthesis(nn.Module):
         bands = channels << axes * levels
         self.expand = nn.Linear(latents, bands)
         self.first = nn.Linear(latents, width)
-        self.blocks = nn.Sequential(*(PartialBlock(width) for _ in range(blocks)))
+        self.axes = axes
+        self.blocks = nn.Sequential(*(PartialBlock(width, axes=axes) for _ in range(blocks)))
         self.last = nn.Linear(width, bands)
         nn.init.zeros_(self.last.weight)
         nn.init.zeros_(self.last.bias)
@@ -47,7 +48,7 @@ class WaveletSynthesis(nn.Module):
         with torch.autocast(y.device.type, enabled=False):
             y = y.float().movedim(1, -1)
             hidden = self.first(y).movedim(-1, 1)
-        hidden = self.blocks(hidden)
+        hidden = self.blocks(hidden) if self.axes == 2 else self.blocks(hidden.unsqueeze(2)).squeeze(2)
         with torch.autocast(y.device.type, enabled=False):
             bands = self.expand(y) + self.last(hidden.float().movedim(1, -1))
             return signal(bands.movedim(-1, 1), self.levels)

@@ -92,7 +92,9 @@ def test_the_tree_of_commands_is_that_of_the_parsers(root: Command) -> None:
     encode = next(command for command in root.commands if command.words[-1] == "encode")
     options = {flag: option for option in encode.options for flag in option.flags}
     assert options["-f"].value is None
-    assert options["--codec"].value == Value("NAME", "choice", choices=("image", "walloc-image", "walloc-rgb"))
+    assert options["--codec"].value == Value(
+        "NAME", "choice", choices=("image", "walloc-audio", "walloc-image", "walloc-rgb")
+    )
     assert encode.operands[0].value.is_repeated
     assert set(encode.operands[0].value.suffixes) >= {".png", ".jpg", ".webp"}
 

@@ -7,6 +7,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from rarefy.codecs.any_codec import AnyCodec
+from rarefy.codecs.sound import SoundCodec
+from rarefy.tools.evaluate_sounds import evaluate_sounds
+from rarefy.tools.patches import picture_files
+from rarefy.tools.sound_patches import sound_files
+
 POSITIONS = (0.05, 0.15, 0.30, 0.45, 0.60, 0.75, 0.90)
 
 
@@ -28,6 +34,14 @@ def rate_and_psnr(model: nn.Module, pixels: Tensor, position: float) -> tuple[fl
     decoded = (x_hat[:, :, :height, :width].clamp(0, 1) * 255).round()
     error = (decoded - pixels).square().mean()
     return float(bits / (height * width)), float(10 * torch.log10(255**2 / error))
+
+
+def evaluate_held_back(model: AnyCodec, folders: list[Path], one_in: int) -> list[dict[str, float]]:
+    """As `evaluate`, over the held-back side of folders of the codec's medium; empty without any."""
+    if isinstance(model, SoundCodec):
+        return evaluate_sounds(model, sound_files(folders, one_in, held_back=True))
+    files = picture_files(folders, one_in, held_back=True)
+    return evaluate(model, files) if files else []
 
 
 def evaluate(model: nn.Module, files: list[Path], positions: tuple[float, ...] = POSITIONS) -> list[dict[str, float]]:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from rarefy.codecs.registry import find
 from rarefy.errors import OptionError
 
 
@@ -17,6 +18,25 @@ class DataRecipe:
     scales: tuple[float, ...]
     drawn: float
     held_back_one_in: int
+
+    @property
+    def positions(self) -> int:
+        """Pixels of a patch."""
+        return self.patch**2
+
+
+@dataclass(frozen=True)
+class SoundRecipe:
+    """Where crops of sound come from. crop: samples; slow_one_in: which part of the files of lower rates is taken."""
+
+    crop: int
+    slow_one_in: int
+    held_back_one_in: int
+
+    @property
+    def positions(self) -> int:
+        """Samples of a crop."""
+        return self.crop
 
 
 @dataclass(frozen=True)
@@ -43,7 +63,7 @@ class Recipe:
 
     codec: str
     model: dict[str, Any]
-    data: DataRecipe
+    data: DataRecipe | SoundRecipe
     train: TrainRecipe
 
 
@@ -66,7 +86,9 @@ def read_recipe(path: Path, overrides: list[str]) -> Recipe:
             tables[section][key] = tomllib.loads("x = " + value)["x"]
     except (OSError, KeyError, ValueError) as error:
         raise OptionError(f"{path}: not a recipe, or a wrong override: {error}") from error
-    tables["data"] = _strictly(DataRecipe, tables.get("data", {}), f"{path} [data]")
+    codec = tables.get("codec")
+    is_sound = isinstance(codec, str) and find(codec).media == "sound"
+    tables["data"] = _strictly(SoundRecipe if is_sound else DataRecipe, tables.get("data", {}), f"{path} [data]")
     tables["train"] = _strictly(TrainRecipe, tables.get("train", {}), f"{path} [train]")
     recipe: Recipe = _strictly(Recipe, tables, str(path))
     return recipe

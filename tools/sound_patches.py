@@ -48,8 +48,9 @@ class SoundPatches:
     Mono sources serve stereo: half of the crops have two equal channels, the others are panned. Stereo sources serve
     mono by the mean of both. Half of the crops have their sign changed, and half of the stereo ones their sides.
 
-    length: samples per channel of a crop; files shorter than that are not used. channels: 1 or 2. workers: processes
-    that read files.
+    length: samples per channel of a crop; files shorter than that are not used. channels: 1 or 2. spread: what the root
+    of the mean square of every file is brought to, as codecs do it; without, loudness stays. workers: processes that
+    read files.
 
     Raises MediaError where no file is long enough, or one cannot be read; OptionError for other numbers of channels.
     """
@@ -62,6 +63,7 @@ class SoundPatches:
         channels: int,
         device: torch.device,
         *,
+        spread: float | None = None,
         workers: int = 1,
     ) -> None:
         if channels not in (1, 2):
@@ -78,6 +80,7 @@ class SoundPatches:
         self.distances = (sizes - lengths).to(device)  # from a sample to the other channel's, 0 in mono
         self.ends = (lengths.double().cumsum(0) / lengths.sum()).to(device)
         self.seconds = float(lengths.sum()) / sample_rate
+        self.gains = torch.tensor([_gain(steps, spread) for steps in sounds], device=device)
 
     def draw(self, count: int, generator: torch.Generator) -> Tensor:
         """Cut `count` crops; the generator lives on the pool's device and decides all."""
@@ -88,12 +91,18 @@ class SoundPatches:
         left = (self.starts[which] + place)[:, None] + run
         right = left + self.distances[which, None]
         crops = self.steps[torch.stack((left, right), 1)].float() / _FULL
-        crops = crops * torch.where(u[2] < 0.5, 1.0, -1.0)[:, None, None]
+        crops = crops * (torch.where(u[2] < 0.5, 1.0, -1.0) * self.gains[which])[:, None, None]
         if self.channels == 1:
             return crops.mean(1, keepdim=True)
         crops = torch.where((u[3] < 0.5)[:, None, None], crops, crops.flip(1))
         is_panned = (self.distances[which] == 0) & (u[4] < 0.5)
         return crops * torch.where(is_panned[:, None], _panning(u[5]), 1.0)[:, :, None]
+
+
+def _gain(steps: NDArray[np.int16], spread: float | None) -> float:
+    """What brings a file to a spread; silence stays what it is."""
+    now = float(np.sqrt(np.mean(np.square(steps, dtype=np.float64)))) / _FULL
+    return 1.0 if spread is None or not now else spread / now
 
 
 def _read_all(files: list[Path], sample_rate: int, workers: int) -> list[NDArray[np.int16]]:

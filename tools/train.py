@@ -19,14 +19,14 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from rarefy.codecs.base import Codec
+from rarefy.codecs.any_codec import AnyCodec
 from rarefy.codecs.registry import build
 from rarefy.errors import OptionError, WeightsError
 from rarefy.models.layers import PartialBlock
 from rarefy.tools.checkpoint import start_from, write_weights
-from rarefy.tools.evaluate import evaluate
+from rarefy.tools.evaluate import evaluate_held_back
 from rarefy.tools.muon import Muon
-from rarefy.tools.patches import Patches, picture_files
+from rarefy.tools.pools import Pool, pool_of
 from rarefy.tools.recipe import Recipe, TrainRecipe, read_recipe
 from rarefy.tools.training_log import COLUMNS, Log
 
@@ -39,20 +39,25 @@ def stratified(count: int, device: torch.device, generator: torch.Generator) -> 
 
 
 def rate_distortion(
-    model: Codec, pixels: Tensor, position: Tensor, powers: tuple[float, float]
+    model: AnyCodec, pixels: Tensor, position: Tensor, powers: tuple[float, float]
 ) -> tuple[Tensor, Tensor]:
     """Loss, and [bits per pixel, squared error on 0..1] means, of patches uint8 [B, 3, H, W] at qualities [B].
 
-    powers: those of lambda and of a patch's cost in the loss, see `TrainRecipe`.
+    Crops of sound are floats [B, 3, n], and what is said of pixels is that of samples in time. powers: those of lambda
+    and of a patch's cost in the loss, see `TrainRecipe`.
     """
-    x = pixels.float() / 255
+    x = _signal(pixels)
     x_hat, bits = model(x, 100 * position)
-    error = (x_hat - x).square().mean((1, 2, 3))
-    bits_per_pixel = bits / (x.shape[2] * x.shape[3])
-    multiplier = model.bottleneck.rate_multiplier(position)
+    error = (x_hat - x).square().flatten(1).mean(1)
+    bits_per_pixel = bits / x[0, 0].numel()
+    multiplier = model.rate_multiplier(position)
     weight = (multiplier / multiplier.log().mean().exp()) ** powers[0]
     loss = (weight * (bits_per_pixel + multiplier * 255**2 * error) ** powers[1]).mean()
     return loss, torch.stack([bits_per_pixel.mean(), error.log().mean()]).detach()
+
+
+def _signal(patches: Tensor) -> Tensor:
+    return patches if patches.is_floating_point() else patches.float() / 255
 
 
 def optimisers(model: nn.Module, recipe: TrainRecipe) -> list[torch.optim.Optimizer]:
@@ -67,7 +72,7 @@ def optimisers(model: nn.Module, recipe: TrainRecipe) -> list[torch.optim.Optimi
 class Trainer:
     """Everything that a run holds; `state_dict` and `load_state_dict` make it resume exactly."""
 
-    def __init__(self, recipe: Recipe, patches: Patches, model: Codec, compile_model: bool) -> None:
+    def __init__(self, recipe: Recipe, patches: Pool, model: AnyCodec, compile_model: bool) -> None:
         self.recipe, self.patches, self.model = recipe, patches, model
         self.device = patches.device
         self.generator = torch.Generator(self.device).manual_seed(recipe.train.seed)
@@ -203,12 +208,12 @@ def scale_gradients(gradients: list[Tensor], scale: Tensor, finite: Tensor) -> N
         gradient.copy_(torch.where(finite, gradient * scale, 0.0))
 
 
-def build_model(recipe: Recipe, patches: Patches, device: torch.device) -> Codec:
+def build_model(recipe: Recipe, patches: Pool, device: torch.device) -> AnyCodec:
     """A fresh codec whose first step is already a linear transform codec (principal components of training patches)."""
     torch.manual_seed(recipe.train.seed)
     model = build(recipe.codec, recipe.model)
     generator = torch.Generator(patches.device).manual_seed(recipe.train.seed)
-    sample = patches.draw(256, generator).cpu().float() / 255
+    sample = _signal(patches.draw(256, generator).cpu())
     model.start(sample)
     return model.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's types leave it out
 
@@ -220,7 +225,7 @@ def save(trainer: Trainer, folder: Path) -> None:
     part.replace(folder / "state.pt")
 
 
-def averaged(trainer: Trainer) -> Codec:
+def averaged(trainer: Trainer) -> AnyCodec:
     """The codec with the averaged weights, for evaluation and export. The trainer's own model takes them over."""
     with torch.no_grad():
         torch._foreach_copy_(list(trainer.model.parameters()), trainer.ema)
@@ -291,7 +296,7 @@ class Window:
 
 
 def _row(trainer: Trainer, factor: float, mean: list[float]) -> dict[str, float]:
-    data = trainer.recipe.data.patch**2 * trainer.recipe.train.batch * trainer.step / 1e6
+    data = trainer.recipe.data.positions * trainer.recipe.train.batch * trainer.step / 1e6
     values = (trainer.step, trainer.seconds / 60, data, factor, mean[0], mean[1], -10 * mean[2] / math.log(10), mean[3])
     return dict(zip(COLUMNS, values, strict=True))
 
@@ -300,7 +305,7 @@ def parser() -> argparse.ArgumentParser:
     """The arguments of `rarefy train`."""
     p = argparse.ArgumentParser(prog="rarefy train", description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     p.add_argument("recipe", type=Path, help="a TOML file of recipes/")
-    p.add_argument("--data", type=Path, nargs="+", required=True, help="folders of pictures")
+    p.add_argument("--data", type=Path, nargs="+", required=True, help="folders of pictures, or of sounds")
     p.add_argument("--out", type=Path, required=True, help="folder for state, log and curve")
     p.add_argument("--set", nargs="+", default=[], metavar="KEY=VALUE", help='override, such as "train.minutes=30"')
     p.add_argument("--start", type=Path, help="safetensors to start from instead of principal components")
@@ -322,10 +327,8 @@ def main(argv: list[str]) -> int:
     torch.set_num_threads(a.threads)
     torch.set_float32_matmul_precision("high")
     torch.backends.cudnn.benchmark = True
-    files = picture_files(a.data, recipe.data.held_back_one_in, held_back=False)
-    d = recipe.data
-    patches = Patches(files, d.patch, d.scales, device, drawn=d.drawn, workers=a.workers)
-    print(f"{len(files)} pictures, {patches.megapixels:.0f} megapixels at all scales", file=sys.stderr, flush=True)
+    patches, words = pool_of(recipe, a.data, device, a.workers)
+    print(words, file=sys.stderr, flush=True)
     model = build_model(recipe, patches, device)
     if a.start:
         start_from(model, a.start)
@@ -341,8 +344,7 @@ def main(argv: list[str]) -> int:
     if complete:
         model = averaged(trainer)
         write_weights(model, a.out, a.piece_megabytes * 10**6)
-        held_back = picture_files(a.data, recipe.data.held_back_one_in, held_back=True)
-        results = evaluate(model, held_back) if held_back else []
+        results = evaluate_held_back(model, a.data, recipe.data.held_back_one_in)
         (a.out / "held-back.json").write_text(json.dumps(results, indent=1) + "\n")
         for row in results:
             print("quality {quality:3.0f}  {bits_per_pixel:.4f} bpp  {psnr:.2f} dB".format(**row), file=sys.stderr)

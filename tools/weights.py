@@ -11,10 +11,12 @@ from pathlib import Path
 
 import torch
 
+from rarefy.codecs.any_codec import AnyCodec
 from rarefy.codecs.base import Codec, Unit
 from rarefy.codecs.container import read
 from rarefy.codecs.media import as_image
-from rarefy.codecs.registry import build
+from rarefy.codecs.registry import build, find
+from rarefy.codecs.sound import SoundCodec
 from rarefy.codecs.weights import read_weights, save_weights
 from rarefy.entropy.correct import correct
 from rarefy.entropy.gains import QUALITY_LEVELS, along_quality
@@ -24,21 +26,27 @@ from rarefy.entropy.quantise import quantise_scale_network
 from rarefy.errors import WeightsError
 from rarefy.tools.checkpoint import start_from
 from rarefy.tools.evaluate import rate_and_psnr, read_pixels
+from rarefy.tools.export_sounds import cost_of_sounds, prove_round_trip
 from rarefy.tools.patches import picture_files
+from rarefy.tools.sound_patches import sound_files
 
 CALIBRATION_QUALITIES = (0.0, 0.25, 0.5, 0.75, 1.0)
 CORRECTION_QUALITIES = (0.0, 0.05, 0.125, 0.25, 0.375, 0.5, 0.625, 0.75, 0.875, 1.0)
 CHECK_QUALITIES = (0.05, 0.5, 0.9)
 
 
-def export(run: Path, pictures: list[Path]) -> Codec:
-    """A codec with its exact part from a complete run; pictures: training pictures to calibrate on, sides of 64 n."""
+def export(run: Path, pictures: list[Path]) -> AnyCodec:
+    """A codec with its exact part from a complete run; pictures: training pictures to calibrate on, sides of 64 n.
+
+    Codecs of sound need none.
+    """
     recipe = json.loads((run / "recipe.json").read_text())
     codec = build(recipe["codec"], recipe["model"]).eval()
     start_from(codec, run)
-    if isinstance(codec.bottleneck, Lattice):
-        codec.bottleneck.make_exact()
-    else:
+    for bottleneck in codec.bottlenecks().values():
+        if isinstance(bottleneck, Lattice):
+            bottleneck.make_exact()
+    if isinstance(codec, Codec) and isinstance(codec.bottleneck, Hyperprior):
         _quantise(codec, pictures)
     return codec
 
@@ -90,37 +98,50 @@ def cost(reference: Codec, codec: Codec, pictures: list[Path]) -> list[dict[str,
 
 
 def _export(a: argparse.Namespace) -> int:
-    files = picture_files(a.data, a.held_back_one_in, held_back=False)
+    is_sound = find(json.loads((a.run / "recipe.json").read_text())["codec"]).media == "sound"
+    files_of = sound_files if is_sound else picture_files
+    files = files_of(a.data, a.held_back_one_in, held_back=False)
     if not files:
-        raise WeightsError("no training pictures to calibrate on: name their folder with --data")
+        raise WeightsError("no training data to calibrate on: name its folder with --data")
     step = max(1, len(files) // a.pictures)
-    codec = export(a.run, files[::step][: a.pictures])
+    codec = export(a.run, [] if is_sound else files[::step][: a.pictures])
     digest = save_weights(codec, a.output)
     size = a.output.stat().st_size / 1e6
-    largest, limit = codec.bottleneck.prove_bounds()
+    largest, limit = codec.prove_bounds()
     print(f"{a.output}: {size:.1f} MB, sha256 {digest.hex()}, largest sum {largest} of {limit}", file=sys.stderr)
-    held_back = picture_files(a.data, a.held_back_one_in, held_back=True)[: a.pictures]
+    held_back = files_of(a.data, a.held_back_one_in, held_back=True)[: a.pictures]
     if not held_back:
-        print("rarefy: hint: no held-back pictures, so what the export costs is not measured", file=sys.stderr)
+        print("rarefy: hint: nothing is held back, so what the export costs is not measured", file=sys.stderr)
         return 0
     reference = build(codec.name, json.loads((a.run / "recipe.json").read_text())["model"]).eval()
     start_from(reference, a.run)
-    for row in cost(reference, read_weights(a.output), held_back):
+    for row in _costs(reference, read_weights(a.output), held_back):
         print(
             "quality {quality:3.0f}: {excess:+.2%} of rate against float networks and ideal code lengths".format(**row)
         )
     return 0
 
 
+def _costs(reference: AnyCodec, codec: AnyCodec, held_back: list[Path]) -> list[dict[str, float]]:
+    if isinstance(reference, SoundCodec) and isinstance(codec, SoundCodec):
+        return cost_of_sounds(reference, codec, held_back, CHECK_QUALITIES)
+    assert isinstance(reference, Codec) and isinstance(codec, Codec)
+    return cost(reference, codec, held_back)
+
+
 def _verify(a: argparse.Namespace) -> int:
-    """Reading proves shapes, sums and tables; coding a hard picture proves that both sides agree on symbols."""
+    """Reading proves shapes, sums and tables; coding what is hard proves that both sides agree on symbols."""
     codec = read_weights(a.file)
-    board = (torch.arange(96)[:, None] + torch.arange(80)) % 2
-    picture = as_image((board * 255).to(torch.uint8).numpy())
-    for quality in (0, 50, 100):
-        with torch.inference_mode():
-            codec.latents(read(codec.encode(picture, quality)))
-    largest, limit = codec.bottleneck.prove_bounds()
+    if isinstance(codec, SoundCodec):
+        prove_round_trip(codec)
+    else:
+        assert isinstance(codec, Codec)
+        board = (torch.arange(96)[:, None] + torch.arange(80)) % 2
+        picture = as_image((board * 255).to(torch.uint8).numpy())
+        for quality in (0, 50, 100):
+            with torch.inference_mode():
+                codec.latents(read(codec.encode(picture, quality)))
+    largest, limit = codec.prove_bounds()
     print(f"{a.file}: codec {codec.name}, sha256 {codec.weights_hash.hex()}")
     print(f"largest sum {largest}, exact up to {limit}")
     return 0
@@ -146,10 +167,8 @@ def parser() -> argparse.ArgumentParser:
     e = verbs.add_parser("export", help="make a weights file from a training run")
     e.add_argument("run", type=Path, help="folder of a complete run")
     e.add_argument("-o", "--output", type=Path, required=True, help="the safetensors file to write")
-    e.add_argument(
-        "--data", type=Path, nargs="+", required=True, help="folders of the training pictures, to calibrate on"
-    )
-    e.add_argument("--pictures", type=int, default=12, help="how many of them")
+    e.add_argument("--data", type=Path, nargs="+", required=True, help="folders of the training data, to calibrate on")
+    e.add_argument("--pictures", type=int, default=12, help="how many files of it")
     e.add_argument("--held-back-one-in", type=int, default=50, help="as in the recipe")
     e.set_defaults(action=_export)
     c = verbs.add_parser("convert", help="make a weights file from a checkpoint that others published")

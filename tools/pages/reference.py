@@ -14,7 +14,20 @@ from rarefy.tools.pages.signatures import class_signature, function_signature, i
 # The chapters of a package's page are its modules that programs use; what is not here is for readers of the source.
 CHAPTERS = {
     "codecs": (
-        *("base", "image", "registry", "weights", "media", "limits", "grid", "encoding", "decoding", "targets"),
+        *(
+            "any_codec",
+            "base",
+            "image",
+            "sound",
+            "registry",
+            "weights",
+            "media",
+            "limits",
+            "grid",
+            "encoding",
+            "decoding",
+            "targets",
+        ),
         *("audio", "audio_reading", "audio_resampling", "audio_writing"),
         *("container", "header", "info", "sections", "salvage"),
     ),

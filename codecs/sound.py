@@ -1,0 +1,77 @@
+"""The contract that codecs of sound keep: a part for two channels, a part for one, and units of a few seconds.
+
+Stereo goes through the stereo part, mono through the mono part; surround is coded as pairs and singles
+(`rarefy.codecs.sound_layout`). Each part has a sample rate of its own; sounds are resampled to it and back.
+"""
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor, nn
+
+from rarefy.codecs.any_codec import AnyBottleneck, AnyCodec, Output, SoundBottleneck
+from rarefy.errors import OptionError
+
+
+class SoundPart(nn.Module):
+    """What codes groups of `channels` (1 or 2) channels at `sample_rate`.
+
+    stride: samples that a latent stands for. halo: how many latents beyond a unit the transforms look at, enough that
+    units fit each other exactly.
+    """
+
+    channels: int
+    sample_rate: int
+    stride: int
+    halo: int
+    bottleneck: SoundBottleneck
+
+    def start(self, samples: Tensor) -> None:
+        """Set fresh weights to what is better than random ones; samples: float [B, channels, n]."""
+
+    def analysis(self, x: Tensor) -> Tensor:
+        """x: float32 [B, channels, n], n a multiple of `stride`; gives latents [B, latents, n / stride]."""
+        raise NotImplementedError
+
+    def synthesis(self, latents: Tensor) -> Tensor:
+        """Latents to samples float32 [B, channels, n]."""
+        raise NotImplementedError
+
+
+class SoundCodec(AnyCodec):
+    """A codec of sounds: subclasses give `name`, `config`, and the parts `stereo` and `mono`."""
+
+    medium = "sound"
+    stereo: SoundPart
+    mono: SoundPart
+
+    def bottlenecks(self) -> Mapping[str, AnyBottleneck]:
+        """See `AnyCodec.bottlenecks`."""
+        return {"stereo.bottleneck": self.stereo.bottleneck, "mono.bottleneck": self.mono.bottleneck}
+
+    def part(self, channels: int) -> SoundPart:
+        """The part for a group of so many channels."""
+        return self.stereo if channels == 2 else self.mono
+
+    def start(self, samples: Tensor) -> None:
+        """See `AnyCodec.start`."""
+        self.stereo.start(samples[:, :2])
+        self.mono.start(samples[:, 2:])
+
+    def forward(self, x: Tensor, quality: Tensor | float) -> Output:
+        """Differentiable round trip of both parts, to train.
+
+        x: [B, 3, n], two channels of a stereo sound and one of a mono sound, each at its part's rate, n a multiple of
+        both strides; quality: 0..100, one or [B].
+        """
+        if x.shape[1] != 3 or x.shape[2] % self.stereo.stride or x.shape[2] % self.mono.stride:
+            raise OptionError(f"training sounds have 3 channels and whole latents, not {tuple(x.shape)}")
+        position = torch.as_tensor(quality, dtype=torch.float32, device=x.device).expand(len(x)) / 100
+        stereo, stereo_bits = _passed(self.stereo, x[:, :2], position)
+        mono, mono_bits = _passed(self.mono, x[:, 2:], position)
+        return Output(torch.cat([stereo, mono], 1), stereo_bits + mono_bits)
+
+
+def _passed(part: SoundPart, x: Tensor, position: Tensor) -> tuple[Tensor, Tensor]:
+    y_hat, bits = part.bottleneck(part.analysis(x), position)
+    return part.synthesis(y_hat), bits
