@@ -155,7 +155,7 @@ def test_an_entry_is_found_and_listed(offer: Callable[..., None]) -> None:
         ("other", "ENTRY", entry("another"), "calls itself 'another'"),
         ("other", "ENTRY", entry(media="smell"), "is for 'smell'"),
         ("Other", "ENTRY", entry("Other"), "name that files cannot hold"),
-        ("walloc-audio", "ENTRY", entry("walloc-audio"), "belongs to rarefy"),
+        ("fixture", "ENTRY", entry("fixture"), "belongs to rarefy"),
     ],
     ids=["import", "raises", "attribute", "type", "name", "medium", "letters", "reserved"],
 )
