@@ -21,12 +21,14 @@ from rarefy.errors import (
 
 if TYPE_CHECKING:
     from rarefy.codecs.api import decode, decode_tensors, encode, load, open
+    from rarefy.codecs.audio import Audio
     from rarefy.codecs.limits import Limits
     from rarefy.codecs.media import Image
 
 __version__ = "0.1.0"
 
 __all__ = [
+    "Audio",
     "ChecksumError",
     "FormatError",
     "Image",
@@ -53,6 +55,7 @@ _HOMES = {
     "decode_tensors": "rarefy.codecs.api",
     "open": "rarefy.codecs.api",
     "load": "rarefy.codecs.api",
+    "Audio": "rarefy.codecs.audio",
     "Image": "rarefy.codecs.media",
     "Limits": "rarefy.codecs.limits",
 }

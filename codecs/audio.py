@@ -5,13 +5,13 @@ Needs the extra `audio` (soundfile, soxr, av) for files; an `Audio` of an array 
 
 import os
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, BinaryIO
 
 import numpy as np
 
-from rarefy.codecs.audio_reading import AudioReader, open_source
+from rarefy.codecs.audio_reading import BLOCK, AudioReader, open_source
 from rarefy.codecs.audio_source import Samples, bit_depth_of
 from rarefy.codecs.limits import Limits
 from rarefy.errors import MediaError, RarefyWarning
@@ -66,6 +66,10 @@ class Audio:
     def bit_depth(self) -> int | None:
         """Bits per sample that the source had (32 and 64 for floats), None for lossy and unknown sources."""
         return bit_depth_of(self.subtype)
+
+    def blocks(self, size: int = BLOCK) -> Iterator[Samples]:
+        """Give the samples in blocks float32 [channels, size], the last one shorter: views, not copies."""
+        return (self.samples[:, start : start + size] for start in range(0, self.length, size))
 
     def __repr__(self) -> str:
         return f"Audio({self.channels} x {self.length} samples at {self.sample_rate} Hz, {self.subtype or 'float32'})"

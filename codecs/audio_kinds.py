@@ -60,6 +60,13 @@ def kind_of(file: BinaryIO, name: str) -> str:
     return kind_of_frames
 
 
+def begins_like_sound(head: bytes) -> bool:
+    """Tell whether these first bytes are those of a sound; films, whose sound is not all of them, do not count."""
+    films = ("MATROSKA", "MP4")
+    is_signed = any(head.startswith(mark, position) for position, mark, kind in _SIGNATURES if kind not in films)
+    return is_signed or head[4:11] in (b"ftypM4A", b"ftypM4B") or _kind_of_frames(head) is not None
+
+
 def _kind_of_frames(head: bytes) -> str | None:
     """Tell MPEG audio and ADTS, which begin with no signature but with a frame (ISO 11172-3, ISO 13818-7)."""
     if len(head) < 4 or head[0] != 0xFF or head[1] & 0xE0 != 0xE0:

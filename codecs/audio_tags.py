@@ -2,6 +2,9 @@
 
 from collections.abc import Mapping
 
+from rarefy.codecs.fields import Cursor, name_bytes, varint
+from rarefy.errors import FormatError
+
 TAGS = ("title", "artist", "album", "date", "genre", "tracknumber", "comment", "copyright", "license")
 TAG_BYTES = 4096  # of one tag in UTF-8: a long comment, but no picture and no book
 _OTHER_NAMES = {"track": "tracknumber", "year": "date", "description": "comment"}  # FFmpeg's and other writers'
@@ -22,3 +25,25 @@ def tags_of(found: Mapping[str, str]) -> tuple[dict[str, str], tuple[str, ...]]:
 def _plain(text: str) -> str:
     """Take away what ends a text in C, and what is no Unicode."""
     return text.split("\0")[0].encode("utf-8", "replace").decode().strip()
+
+
+def tag_bytes(tags: Mapping[str, str]) -> bytes:
+    """Spell tags for a file of ours: the name, the size in bytes and the text in UTF-8 of each, by their names."""
+    texts = {name: text.encode() for name, text in sorted(tags.items())}
+    return b"".join(name_bytes(name) + varint(len(text)) + text for name, text in texts.items())
+
+
+def read_tags(data: bytes) -> dict[str, str]:
+    """Read what `tag_bytes` spelled; names that this version does not know are passed over. Raises FormatError."""
+    cursor = Cursor(data, place="the tags", error=FormatError)
+    tags: dict[str, str] = {}
+    while cursor.remaining:
+        name = cursor.name("name")
+        text = bytes(cursor.take(cursor.varint("size"), f'text of "{name}"'))
+        if name <= max(tags, default=""):
+            raise FormatError(f'the tag "{name}" is out of order or there twice: the file is altered')
+        try:
+            tags[name] = text.decode()
+        except UnicodeDecodeError as error:
+            raise FormatError(f'the tag "{name}" is no UTF-8: the file is altered') from error
+    return {name: text for name, text in tags.items() if name in TAGS}

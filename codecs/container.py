@@ -25,7 +25,7 @@ from rarefy.codecs.layout import (
     unit_sections,
 )
 from rarefy.codecs.limits import Limits
-from rarefy.codecs.sections import ALPHA, LATENTS, METADATA, UNIT, write_sections
+from rarefy.codecs.sections import ALPHA, LATENTS, METADATA, TAGS, UNIT, write_sections
 from rarefy.errors import OptionError
 
 __all__ = [
@@ -33,6 +33,7 @@ __all__ = [
     "CODEC_NUMBERS",
     "LATENTS",
     "SIGNATURE",
+    "TAGS",
     "VERSION",
     "File",
     "Header",
@@ -60,7 +61,7 @@ class Unit:
 
 @dataclass(frozen=True)
 class File:
-    """A whole file. units: row by row, `header.unit_count` of them. metadata: "icc", "exif", "xmp"."""
+    """A whole file. units: row by row, `header.unit_count` of them. metadata: "icc", "exif", "xmp", or "tags"."""
 
     header: Header
     units: Sequence[Unit]

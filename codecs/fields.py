@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from rarefy.errors import FormatError, OptionError, TruncatedError
+from rarefy.errors import FormatError, OptionError, TruncatedError, UnsupportedError
 
 VARINT_LIMIT = 1 << 32
 NAME_BYTES = 64
@@ -178,6 +178,39 @@ class Word:
 
 
 @dataclass(frozen=True)
+class SignedByte:
+    """A number from -128 to 127 in one byte, in two's complement."""
+
+    def accepts(self, value: Any) -> bool:
+        return isinstance(value, int) and -128 <= value <= 127
+
+    def write(self, value: Any) -> bytes:
+        return int(value).to_bytes(1, "little", signed=True)
+
+    def read(self, cursor: Cursor, what: str) -> int:
+        return int.from_bytes(cursor.take(1, what), "little", signed=True)
+
+
+@dataclass(frozen=True)
+class Choice:
+    """One of a few words, as its number in one byte; numbers beyond are of the future."""
+
+    words: Sequence[str]
+
+    def accepts(self, value: Any) -> bool:
+        return value in self.words
+
+    def write(self, value: Any) -> bytes:
+        return bytes([self.words.index(value)])
+
+    def read(self, cursor: Cursor, what: str) -> str:
+        number = cursor.number(1, what)
+        if number >= len(self.words):
+            raise UnsupportedError(f"the header has the {what} number {number}: install a newer rarefy")
+        return self.words[number]
+
+
+@dataclass(frozen=True)
 class Octets:
     """Bytes, `low` to `high` of them; their number stands before them where it is not fixed."""
 
@@ -233,7 +266,7 @@ def read_fields(fields: Sequence[Field], flags: int, cursor: Cursor) -> dict[str
         is_long = field.long is not None and field.bit is not None and bool(flags >> field.bit & 1)
         form = field.long if is_long and field.long is not None else field.form
         value = form.read(cursor, field.name)
-        if not form.accepts(value):
+        if not form.accepts(value) or (is_long and field.form.accepts(value)):  # one spelling for each value
             raise FormatError(f"the header says {field.name}={value!r}, which the format does not allow")
         values[field.name] = value
     return values

@@ -35,13 +35,18 @@ class Info:
         return self.header.weights.hex()
 
     @property
+    def medium(self) -> str:
+        """ "image" or "sound"."""
+        return self.header.medium
+
+    @property
     def size(self) -> tuple[int, int]:
-        """Width and height in pixels."""
+        """Width and height in pixels of a picture; 0, 0 of others."""
         return self.header.width, self.header.height
 
     @property
     def channels(self) -> int:
-        """3 (RGB) or 1 (gray)."""
+        """Of pictures 3 (RGB) or 1 (gray), of sounds their number."""
         return self.header.channels
 
     @property
@@ -51,17 +56,31 @@ class Info:
 
     @property
     def bits_per_pixel(self) -> float:
-        """Bits of the whole file per pixel."""
-        return self.size_bytes * 8 / (self.header.width * self.header.height)
+        """Bits of the whole file per pixel of a picture, per sample in time of a sound."""
+        positions = self.header.length if self.medium == "sound" else self.header.width * self.header.height
+        return self.size_bytes * 8 / positions
+
+    @property
+    def seconds(self) -> float:
+        """Length of a sound in seconds; 0 of others."""
+        return self.header.length / self.header.sample_rate if self.medium == "sound" else 0.0
+
+    @property
+    def kilobits_per_second(self) -> float:
+        """Bits of the whole file of a sound per millisecond; 0 of others."""
+        return self.size_bytes * 8 / 1000 / self.seconds if self.medium == "sound" else 0.0
 
     def to_dict(self) -> dict[str, Any]:
         """Give all facts in types that JSON takes."""
+        rate = {"bits_per_pixel": self.bits_per_pixel}
+        if self.medium == "sound":
+            rate = {"seconds": self.seconds, "kilobits_per_second": self.kilobits_per_second}
         return {
             "format_version": self.format_version,
             **self.header.show(),
             "units": self.header.unit_count,
             "size_bytes": self.size_bytes,
-            "bits_per_pixel": self.bits_per_pixel,
+            **rate,
             "sections": dict(self.sections),
             "metadata": dict(self.metadata),
         }

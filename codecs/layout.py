@@ -61,7 +61,10 @@ def read_head(data: Source, limits: Limits) -> Head:
         raise OptionError(f"limits are of the type Limits, not {type(limits).__name__}")
     cursor = Cursor(data)
     header, flags = read_header(cursor)
-    limits.check_picture(header.width, header.height)
+    if header.medium == "sound":
+        limits.check_sound(header.sample_rate, header.channels, header.length)
+    else:
+        limits.check_picture(header.width, header.height)
     if header.unit_count >= VARINT_LIMIT:
         raise FormatError(f"the header announces {header.unit_count} units, which the format does not allow")
     metadata = tuple(_find_metadata(cursor, limits)) if flags & METADATA_FLAG else ()

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from importlib import import_module
 from typing import Any, BinaryIO
 
+from rarefy.codecs.audio_kinds import begins_like_sound
 from rarefy.codecs.header import SIGNATURE
 from rarefy.errors import MediaError
 
@@ -80,6 +81,8 @@ def _what_else(head: bytes) -> str:
     for position, mark, what in _OTHER_FILES:
         if head.startswith(mark, position):
             return what
+    if begins_like_sound(head):
+        return "a sound, not a picture"
     what = "a text file" if head.isascii() and b"\0" not in head else "a file of an unknown kind"
     return f"{what}, not a picture: {TAKEN}"
 

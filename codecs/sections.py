@@ -37,8 +37,15 @@ class Place:
 
 LATENTS = "latents"
 ALPHA = "alpha"
+TAGS = "tags"
 METADATA = Place(
-    (SectionKind(1, "icc", False), SectionKind(2, "exif", False), SectionKind(3, "xmp", False)), takes_names=False
+    (
+        SectionKind(1, "icc", False),
+        SectionKind(2, "exif", False),
+        SectionKind(3, "xmp", False),
+        SectionKind(4, TAGS, False),
+    ),
+    takes_names=False,
 )
 UNIT = Place((SectionKind(1, LATENTS, True), SectionKind(2, ALPHA, True)), takes_names=True)
 

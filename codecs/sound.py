@@ -9,8 +9,15 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 
-from rarefy.codecs.any_codec import AnyBottleneck, AnyCodec, Output, SoundBottleneck
-from rarefy.errors import OptionError
+from rarefy.codecs import container
+from rarefy.codecs.any_codec import AnyBottleneck, AnyCodec, Output, SoundBottleneck, quality_q256
+from rarefy.codecs.audio import Audio
+from rarefy.codecs.container import File, Header
+from rarefy.codecs.header import SPANS_A_SECOND
+from rarefy.codecs.limits import Limits
+from rarefy.codecs.sound_decoding import SoundDecoder, as_audio
+from rarefy.codecs.sound_encoding import Sound, SoundEncoder
+from rarefy.errors import FormatError, OptionError
 
 
 class SoundPart(nn.Module):
@@ -26,6 +33,10 @@ class SoundPart(nn.Module):
     halo: int
     bottleneck: SoundBottleneck
 
+    def samples_of(self, span: int) -> int:
+        """Samples of so many 300ths of a second; 0 for 0."""
+        return span * self.sample_rate // SPANS_A_SECOND
+
     def start(self, samples: Tensor) -> None:
         """Set fresh weights to what is better than random ones; samples: float [B, channels, n]."""
 
@@ -39,9 +50,13 @@ class SoundPart(nn.Module):
 
 
 class SoundCodec(AnyCodec):
-    """A codec of sounds: subclasses give `name`, `config`, and the parts `stereo` and `mono`."""
+    """A codec of sounds: subclasses give `name`, `config`, `span`, and the parts `stereo` and `mono`.
+
+    span: of units, in 300ths of a second, whole latents in both parts.
+    """
 
     medium = "sound"
+    span: int
     stereo: SoundPart
     mono: SoundPart
 
@@ -70,6 +85,23 @@ class SoundCodec(AnyCodec):
         stereo, stereo_bits = _passed(self.stereo, x[:, :2], position)
         mono, mono_bits = _passed(self.mono, x[:, 2:], position)
         return Output(torch.cat([stereo, mono], 1), stereo_bits + mono_bits)
+
+    def encode(self, sound: Sound, quality: float, precision: str = "auto") -> bytes:
+        """A sound to the bytes of a file; quality 0..100."""
+        return SoundEncoder(self, sound, precision).file(quality_q256(quality))
+
+    def decode(self, data: bytes | File, limits: Limits | None = None, precision: str = "auto") -> Audio:
+        """A file's bytes (or a file read already) to a sound; raises RarefyErrors for damaged or foreign files."""
+        file = data if isinstance(data, File) else container.read(data, limits)
+        decoder = SoundDecoder(self, file.header, dict(enumerate(file.units)), limits, precision)
+        return as_audio(decoder.samples(), file.header, file.metadata)
+
+    def check(self, header: Header) -> None:
+        """See `AnyCodec.check`."""
+        super().check(header)
+        for part in (self.stereo, self.mono):
+            if header.span * part.sample_rate % (SPANS_A_SECOND * part.stride):
+                raise FormatError(f'codec "{self.name}" has no units of {header.span} 300ths of a second')
 
 
 def _passed(part: SoundPart, x: Tensor, position: Tensor) -> tuple[Tensor, Tensor]:

@@ -6,6 +6,7 @@ Latents are computed once; each trial repeats bottleneck and coding alone, and t
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -15,7 +16,11 @@ from rarefy.codecs.decoding import Decoder
 from rarefy.codecs.encoding import Encoder
 from rarefy.codecs.limits import Limits
 from rarefy.codecs.media import Image
+from rarefy.codecs.sound_encoding import Sound, SoundEncoder
 from rarefy.errors import OptionError
+
+if TYPE_CHECKING:
+    from rarefy.codecs.sound import SoundCodec
 
 HIGHEST = 25600
 LARGEST = 1e18  # beyond any file
@@ -25,27 +30,38 @@ PSNR_MARGIN = 0.05  # dB above the wanted PSNR are near enough
 
 @dataclass(frozen=True)
 class Target:
-    """What a file should have; one of the three.
+    """What a file should have; one of the four.
 
-    size: bytes, not to be exceeded. bits_per_pixel: of the whole file, not to be exceeded. psnr: dB of 8-bit pixels, at
-    least.
+    size: bytes, not to be exceeded. bits_per_pixel: of the whole file of a picture, not to be exceeded. psnr: dB of its
+    8-bit pixels, at least. kbps: thousands of bits a second of the whole file of a sound, not to be exceeded.
     """
 
     size: int | None = None
     bits_per_pixel: float | None = None
     psnr: float | None = None
+    kbps: float | None = None
 
     def __post_init__(self) -> None:
-        values = [v for v in (self.size, self.bits_per_pixel, self.psnr) if v is not None]
+        values = [v for v in (self.size, self.bits_per_pixel, self.psnr, self.kbps) if v is not None]
         if len(values) != 1:
-            raise OptionError("one target at a time: a size, bits per pixel, or a PSNR")
+            raise OptionError("one target at a time: a size, bits per pixel, a PSNR, or kilobits per second")
         if isinstance(values[0], str | bytes) or not 0 < values[0] < LARGEST:
             raise OptionError(f"a target is a positive number, not {values[0]!r}")
 
     def size_for(self, image: Image) -> int | None:
         """The largest allowed number of bytes, if the target is one of size."""
+        if self.kbps is not None:
+            raise OptionError("kilobits per second are for sounds: pictures have bits per pixel")
         if self.bits_per_pixel is not None:
             return math.floor(self.bits_per_pixel * image.width * image.height / 8)
+        return self.size
+
+    def size_for_sound(self, sound: Sound) -> int:
+        """The largest allowed number of bytes; raises OptionError for a target of pictures."""
+        if self.kbps is not None:
+            return math.floor(self.kbps * 125 * sound.length / sound.sample_rate)
+        if self.size is None:
+            raise OptionError("bits per pixel and PSNR are for pictures: sounds have kilobits per second, or a size")
         return self.size
 
 
@@ -57,20 +73,26 @@ def encode_to(codec: Codec, image: Image, target: Target, precision: str = "auto
     """
     encoder = Encoder(codec, [image], precision, keep=True)
     size = target.size_for(image)
-    if size is not None and size < 1:
-        raise OptionError("a target of less than a byte")
     if size is not None:
-        return _largest_within(encoder, size)
+        return _largest_within(lambda quality: encoder.files(quality)[0], size)
     assert target.psnr is not None
     return _smallest_above(encoder, image, target.psnr, precision)
 
 
-def _largest_within(encoder: Encoder, size: int) -> bytes:
+def encode_sound_to(codec: "SoundCodec", sound: Sound, target: Target, precision: str = "auto") -> bytes:
+    """As `encode_to`, for sounds; long ones are gone through once for each quality that is tried."""
+    size = target.size_for_sound(sound)
+    return _largest_within(SoundEncoder(codec, sound, precision, keep=True).file, size)
+
+
+def _largest_within(file_at: Callable[[int], bytes], size: int) -> bytes:
     """The file of the highest quality found that has at most `size` bytes."""
+    if size < 1:
+        raise OptionError("a target of less than a byte")
     files: dict[int, bytes] = {}
 
     def excess(quality: int) -> float:
-        files[quality] = encoder.files(quality)[0]
+        files[quality] = file_at(quality)
         return math.log(len(files[quality]) / size)
 
     quality = _search(excess, math.log(FILLED))

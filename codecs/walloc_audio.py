@@ -76,6 +76,7 @@ class WallocAudioCodec(SoundCodec):
     """Stereo at 44.1 kHz and mono at 24 kHz, each by wavelet packets around a `Lattice`."""
 
     name = "walloc-audio"
+    span = 1024  # 3.4 seconds: 588 latents of stereo, 640 of mono, in each channel
     Config = WallocAudioConfig
     config: WallocAudioConfig
 

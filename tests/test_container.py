@@ -16,8 +16,10 @@ import pytest
 from fuzz.mutation import mutate
 from fuzz.sealing import crc, varint
 
+from rarefy.codecs.audio_tags import read_tags, tag_bytes
 from rarefy.codecs.container import File, Header, Unit, read, read_info, read_units, write
 from rarefy.codecs.limits import Limits
+from rarefy.codecs.sound_layout import groups_of
 from rarefy.errors import (
     ChecksumError,
     FormatError,
@@ -48,7 +50,35 @@ GRID = File(
     tuple(Unit({"latents": bytes([number]) * (number % 5)}, checksum=number << 20) for number in range(12)),
     {"icc": b"profile", "exif": b"II*\0", "xmp": bytes(300)},
 )
-FILES = {"small": SMALL, "tiled": TILED, "photograph": PHOTOGRAPH, "grid": GRID}
+SOUND = File(
+    Header(
+        medium="sound",
+        codec="walloc-audio",
+        weights=bytes.fromhex("deadbeef"),
+        sample_rate=8000,
+        length=1000,
+        channels=1,
+        sample_format="PCM_24",
+        level=-8,
+        quality=12800,
+    ),
+    (Unit({"latents": bytes(range(5))}, checksum=123456789),),
+    {"tags": tag_bytes({"title": "Ü"})},
+)
+SPANS = File(
+    Header(
+        medium="sound",
+        codec="walloc-audio",
+        weights=bytes(4),
+        sample_rate=44_101,
+        length=300_000,
+        channels=6,
+        quality=77,
+        span=1024,
+    ),
+    tuple(Unit({"latents": bytes([number]) * (number % 5)}, checksum=number << 20) for number in range(2 * 4)),
+)
+FILES = {"small": SMALL, "tiled": TILED, "photograph": PHOTOGRAPH, "grid": GRID, "sound": SOUND, "spans": SPANS}
 
 
 @dataclass
@@ -96,8 +126,8 @@ def examples() -> list[bytes]:
 
 
 def test_examples_of_the_format_are_what_the_writer_writes() -> None:
-    assert examples() == [write(SMALL), write(TILED)]
-    assert [read(example) for example in examples()] == [SMALL, TILED]
+    assert examples() == [write(SMALL), write(TILED), write(SOUND)]
+    assert [read(example) for example in examples()] == [SMALL, TILED, SOUND]
 
 
 def test_writer_agrees_with_files_spelled_by_hand() -> None:
@@ -220,7 +250,7 @@ def head_with(position: int, *values: int) -> Parts:
 def test_reserved_values_are_unsupported() -> None:
     for parts_ in (
         head_with(4, 2),  # version
-        head_with(5, 0x41),  # medium
+        head_with(5, 0x81),  # medium
         head_with(5, 0xC1),
         head_with(6, 4),  # codec
         head_with(6, 126),
@@ -262,6 +292,84 @@ def test_broken_rules_of_the_header_are_format_errors(name: str) -> None:
 def tiled_with(payload: bytes) -> bytes:
     """Give the tiled file with another last unit."""
     return parts(TILED_PARTS.head, TILED_PARTS.payloads[0], payload).seal()
+
+
+SOUND_HEAD = bytes.fromhex("f6726679 01 43 03 deadbeef c03e e807 01 03 f8 0032")
+SOUND_HEADER_ERRORS = {
+    "two channels in the long form": SOUND_HEAD[:15] + b"\2" + SOUND_HEAD[16:],
+    "no channel": SOUND_HEAD[:15] + b"\0" + SOUND_HEAD[16:],
+    "256 channels": SOUND_HEAD[:15] + b"\x80\2" + SOUND_HEAD[16:],
+    "16 bits in the long form": SOUND_HEAD[:16] + b"\0" + SOUND_HEAD[17:],
+    "no samples": SOUND_HEAD[:13] + b"\0" + SOUND_HEAD[15:],
+    "no rate": SOUND_HEAD[:11] + b"\0" + SOUND_HEAD[13:],
+    "span 0": SOUND_HEAD[:5] + b"\x4b" + SOUND_HEAD[6:] + b"\0",
+    "span 65536": SOUND_HEAD[:5] + b"\x4b" + SOUND_HEAD[6:] + b"\x80\x80\4",
+}
+
+
+@pytest.mark.parametrize("name", SOUND_HEADER_ERRORS)
+def test_broken_rules_of_the_header_of_a_sound_are_format_errors(name: str) -> None:
+    payload = SMALL_PARTS.payloads[0]
+    assert read(parts(SOUND_HEAD, payload).seal()).header == SOUND.header
+    with pytest.raises(FormatError) as caught:
+        read(parts(SOUND_HEADER_ERRORS[name], payload).seal(), Limits.none())
+    assert not isinstance(caught.value, ChecksumError | TruncatedError)
+
+
+def test_a_sample_format_of_the_future_is_unsupported() -> None:
+    head = SOUND_HEAD[:16] + b"\7" + SOUND_HEAD[17:]
+    with pytest.raises(UnsupportedError, match="sample_format number 7"):
+        read(parts(head, SMALL_PARTS.payloads[0]).seal())
+
+
+@pytest.mark.parametrize(
+    ("channels", "groups"),
+    [
+        *((1, [1]), (2, [2]), (3, [2, 1]), (4, [2, 2]), (5, [2, 1, 2]), (6, [2, 1, 1, 2]), (7, [2, 1, 1, 1, 2])),
+        *((8, [2, 1, 1, 2, 2]), (9, [2, 2, 2, 2, 1]), (64, [2] * 32)),
+    ],
+)
+def test_channels_are_grouped_as_the_format_says(channels: int, groups: list[int]) -> None:
+    found = groups_of(channels)
+    assert [group.stop - group.start for group in found] == groups
+    assert [channel for group in found for channel in range(channels)[group]] == list(range(channels))
+
+
+@pytest.mark.parametrize(("length", "spans"), [(1, 1), (150_528, 1), (150_529, 2), (301_056, 2), (301_057, 3)])
+def test_number_of_spans_follows_from_length_and_rate(length: int, spans: int) -> None:
+    header = replace(SPANS.header, sample_rate=44_100, channels=2, length=length)
+    assert header.unit_count == spans
+    assert replace(header, channels=6).unit_count == 4 * spans
+
+
+def test_limits_of_sounds_hold_before_memory_is_taken() -> None:
+    data = bytearray(parts(SOUND_HEAD[:15] + b"\x41" + SOUND_HEAD[16:], SMALL_PARTS.payloads[0]).seal())
+    with pytest.raises(LimitError, match="65 channels"):
+        read(data)
+    day = SOUND_HEAD[:13] + varint(8000 * 86_400 + 1) + SOUND_HEAD[15:]
+    with pytest.raises(LimitError, match="longer"):
+        read(parts(day, SMALL_PARTS.payloads[0]).seal())
+
+
+WRONG_TAGS = {
+    "cut": b"\5title\3ab",
+    "capitals": b"\5TITLE\1a",
+    "twice": b"\5title\1a\5title\1b",
+    "out of order": b"\5title\1a\5album\1b",
+    "no UTF-8": b"\5title\1\xff",
+}
+
+
+@pytest.mark.parametrize("name", WRONG_TAGS)
+def test_broken_tags_are_format_errors(name: str) -> None:
+    with pytest.raises(FormatError):
+        read_tags(WRONG_TAGS[name])
+
+
+def test_tags_come_back_and_unknown_ones_are_passed_over() -> None:
+    tags = {"title": "Ü", "artist": "", "comment": "x" * 300}
+    assert read_tags(tag_bytes(tags)) == tags
+    assert read_tags(b"\4mood\1a" + tag_bytes({"title": "b"})) == {"title": "b"}
 
 
 UNIT_ERRORS = {

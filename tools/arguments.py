@@ -57,6 +57,17 @@ def positive_number(text: str) -> float:
     return value
 
 
+def seconds(text: str) -> float:
+    """Read a time in seconds, 0 or more."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1.0
+    if not 0 <= value < math.inf:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of seconds")
+    return value
+
+
 def size_bytes(text: str) -> int:
     """Read a size of a file: bytes, or `50k`, `50kB`, `1.5M` with the units of a thousand and a million bytes."""
     match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*(?:([kKmMgG])?B?)?", text)

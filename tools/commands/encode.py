@@ -1,10 +1,11 @@
-"""`rarefy encode`: pictures to .rfy files, one line each."""
+"""`rarefy encode`: pictures and sounds to .rfy files, one line each."""
 
 import re
 from argparse import Namespace
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rarefy.codecs.container import read_info
@@ -16,6 +17,7 @@ from rarefy.tools.commands.existing import check_rarefy_file, without_done
 from rarefy.tools.commands.inputs import find, plan
 from rarefy.tools.commands.output import Report, source_name
 from rarefy.tools.commands.rate import target_of
+from rarefy.tools.commands.sound_files import SOUNDS, EncodedSound, SoundOriginal, encode_file, takes_sound
 from rarefy.tools.files import Job, check_target, read_bytes, write_bytes
 from rarefy.tools.terminal import STANDARD_STREAM, USAGE, Refusal, Terminal
 
@@ -59,8 +61,7 @@ class Encoded:
 
 def run(options: Namespace, terminal: Terminal) -> int:
     """Encode every input and return the worst exit code."""
-    find_codec(options.codec)
-    jobs = plan(find(options.inputs, PICTURES, options.recursive), options.output, ".rfy")
+    jobs = plan(find(options.inputs, _suffixes(options.codec), options.recursive), options.output, ".rfy")
     if options.json and any(job.target == STANDARD_STREAM for job in jobs):
         raise Refusal("--json and the encoded bytes both want standard output", "name a file with -o", USAGE)
     report = Report(terminal, options.json, len(jobs))
@@ -79,11 +80,26 @@ def run(options: Namespace, terminal: Terminal) -> int:
     return worst
 
 
-def _load(job: Job, options: Namespace) -> Original:
+def _suffixes(codec: str | None) -> frozenset[str]:
+    """What is looked for in folders: media of the codec that was named, else of all."""
+    if codec is None:
+        return PICTURES | SOUNDS
+    return SOUNDS if find_codec(codec).media == "sound" else PICTURES
+
+
+def _load(job: Job, options: Namespace) -> Original | SoundOriginal:
+    check_target(job, options.overwrite or options.skip_existing)
+    if job.source != STANDARD_STREAM and takes_sound(job.source, None, options.codec):
+        return SoundOriginal(job.source, Path(job.source).stat().st_size)
+    data = read_bytes(job.source)
+    if job.source == STANDARD_STREAM and takes_sound(job.source, data, options.codec):
+        return SoundOriginal(data, len(data))
+    return _load_picture(job, data, options)
+
+
+def _load_picture(job: Job, data: bytes, options: Namespace) -> Original:
     from rarefy.codecs import media  # numpy: not before the names are known to be good
 
-    check_target(job, options.overwrite or options.skip_existing)
-    data = read_bytes(job.source)
     try:
         image = media.as_image(data, warns=False)  # its notes are reported with its name
     except MediaError as error:  # which calls bytes "the picture": here they have a name
@@ -91,7 +107,13 @@ def _load(job: Job, options: Namespace) -> Original:
     return Original(image.stripped() if options.strip else image, len(data))
 
 
-def _encode(originals: Sequence[Original], options: Namespace) -> list[Encoded]:
+def _encode(originals: Sequence[Original | SoundOriginal], options: Namespace) -> list[Encoded | EncodedSound]:
+    pictures = [original for original in originals if isinstance(original, Original)]
+    sounds = [encode_file(original, options) for original in originals if isinstance(original, SoundOriginal)]
+    return [*(_encode_pictures(pictures, options) if pictures else []), *sounds]  # one medium, by its shape
+
+
+def _encode_pictures(originals: Sequence[Original], options: Namespace) -> list[Encoded]:
     from rarefy.codecs import api  # torch: not before it is needed
 
     rate: dict[str, Any] = target_of(options) or {"quality": options.quality}
@@ -132,18 +154,25 @@ def _squares(image: "Image", again: "Image") -> tuple[float, float]:
     return float(np.square(error).mean()), float(np.square(spread).mean())
 
 
-def _write(job: Job, encoded: Encoded) -> Encoded:
+def _write(job: Job, encoded: Encoded | EncodedSound) -> Encoded | EncodedSound:
     write_bytes(job.target, encoded.data, job.source)
     return encoded
 
 
-def _report(report: Report, options: Namespace, job: Job, encoded: Encoded, milliseconds: float) -> None:
+def _report(report: Report, options: Namespace, job: Job, encoded: Encoded | EncodedSound, milliseconds: float) -> None:
+    if isinstance(encoded, EncodedSound):
+        _report_sound(report, options, job, encoded, milliseconds)
+    else:
+        _report_picture(report, options, job, encoded, milliseconds)
+
+
+def _report_picture(report: Report, options: Namespace, job: Job, encoded: Encoded, milliseconds: float) -> None:
     original, info = encoded.original, read_info(encoded.data)
     report.pixels += original.pixels
     report.warn(job, original.image.notes)
     checked = ", verified" if options.verify else ""
     facts = {
-        "codec": options.codec,
+        "codec": info.codec,
         "quality": info.quality,
         "width": original.image.width,
         "height": original.image.height,
@@ -153,3 +182,22 @@ def _report(report: Report, options: Namespace, job: Job, encoded: Encoded, mill
     }
     words = f"({info.bits_per_pixel:.2f} bpp) {milliseconds:.0f} ms{checked}"
     report.finished(job, original.source_bytes, len(encoded.data), words, facts)
+
+
+def _report_sound(report: Report, options: Namespace, job: Job, encoded: EncodedSound, milliseconds: float) -> None:
+    info = read_info(encoded.data)
+    report.seconds += encoded.seconds
+    report.warn(job, encoded.notes)
+    checked = ", verified" if options.verify else ""
+    facts = {
+        "codec": info.codec,
+        "quality": info.quality,
+        "seconds": info.seconds,
+        "sample_rate": info.header.sample_rate,
+        "channels": info.channels,
+        "kilobits_per_second": info.kilobits_per_second,
+        "milliseconds": milliseconds,
+        "is_verified": options.verify,
+    }
+    words = f"({info.kilobits_per_second:.1f} kbit/s) {milliseconds:.0f} ms{checked}"
+    report.finished(job, encoded.original.source_bytes, len(encoded.data), words, facts)

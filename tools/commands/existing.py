@@ -6,10 +6,12 @@ An output that is empty or was cut is made again; one that is something else is 
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from rarefy.codecs.audio_kinds import kind_of
 from rarefy.codecs.container import SIGNATURE, read
 from rarefy.codecs.limits import Limits
 from rarefy.codecs.picture_kinds import format_of
-from rarefy.errors import FormatError, RarefyError, TruncatedError, UnsupportedError
+from rarefy.errors import FormatError, MediaError, RarefyError, TruncatedError, UnsupportedError
+from rarefy.tools.commands.sound_files import SOUNDS
 from rarefy.tools.files import Job
 from rarefy.tools.terminal import STANDARD_STREAM, Refusal
 
@@ -65,6 +67,27 @@ def check_rarefy_file(path: Path) -> None:
         if data.startswith(SIGNATURE):
             raise TruncatedError(str(error)) from error
         raise
+
+
+def check_output(path: Path) -> None:
+    """Raise TruncatedError for a picture or sound that was cut, MediaError for what is none."""
+    if path.suffix.lower() in SOUNDS:
+        check_sound(path)
+    else:
+        check_picture(path)
+
+
+def check_sound(path: Path) -> None:
+    """Raise TruncatedError for a sound that was cut, MediaError for what is none."""
+    from rarefy.codecs.audio import open_audio
+
+    with path.open("rb") as file:
+        kind_of(file, path.name)
+    try:
+        with open_audio(path, Limits.none()) as reader:
+            reader.read(max(0, reader.length - 1))
+    except MediaError as error:
+        raise TruncatedError(str(error)) from error
 
 
 def check_picture(path: Path) -> None:

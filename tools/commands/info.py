@@ -3,6 +3,7 @@
 from argparse import Namespace
 
 from rarefy.codecs.container import Info, read_info
+from rarefy.codecs.header import SPANS_A_SECOND
 from rarefy.tools.commands.inputs import find
 from rarefy.tools.commands.output import failure_of, print_json, print_text
 from rarefy.tools.files import Job, each, read_bytes
@@ -32,10 +33,10 @@ def describe(name: str, info: Info) -> str:
         "codec": info.codec,
         "weights": f"{info.weights}... ({PREVIEW})",
         "format": f"version {info.format_version}",
-        header.medium: f"{header.width}x{header.height}, {_colours(info.channels)}, {header.bit_depth} bit",
+        header.medium: _medium(info),
         "quality": f"{info.quality:g}",
-        "size": f"{readable_size(info.size_bytes)} ({info.bits_per_pixel:.3f} bpp)",
-        "units": f"{header.unit_count}" + (f" of at most {header.tile}x{header.tile}" if header.tile else ""),
+        "size": f"{readable_size(info.size_bytes)} ({_rate(info)})",
+        "units": f"{header.unit_count}{_extent(info)}",
         **{f"section {section}": readable_size(size) for section, size in info.sections.items()},
         **{f"metadata {section}": readable_size(size) for section, size in info.metadata.items()},
         "framing": readable_size(info.size_bytes - sum(info.sections.values()) - sum(info.metadata.values())),
@@ -44,5 +45,27 @@ def describe(name: str, info: Info) -> str:
     return f"{printable(name)}\n" + "".join(f"  {key:{width}}  {fact}\n" for key, fact in facts.items())
 
 
-def _colours(channels: int) -> str:
-    return {1: "gray", 3: "RGB"}.get(channels, f"{channels} channels")
+def _medium(info: Info) -> str:
+    header = info.header
+    if info.medium == "sound":
+        channels = {1: "mono", 2: "stereo"}.get(info.channels, f"{info.channels} channels")
+        return f"{_clock(info.seconds)}, {header.sample_rate} Hz, {channels}, {header.sample_format}"
+    colours = {1: "gray", 3: "RGB"}.get(info.channels, f"{info.channels} channels")
+    return f"{header.width}x{header.height}, {colours}, {header.bit_depth} bit"
+
+
+def _clock(seconds: float) -> str:
+    minutes, rest = divmod(seconds, 60)
+    return f"{int(minutes)}:{rest:05.2f}" if minutes else f"{rest:.2f} s"
+
+
+def _rate(info: Info) -> str:
+    return f"{info.kilobits_per_second:.1f} kbit/s" if info.medium == "sound" else f"{info.bits_per_pixel:.3f} bpp"
+
+
+def _extent(info: Info) -> str:
+    """How large a unit is, where there are several."""
+    header = info.header
+    if info.medium == "sound":
+        return f" of at most {header.span / SPANS_A_SECOND:.2f} s" if header.span else ""
+    return f" of at most {header.tile}x{header.tile}" if header.tile else ""

@@ -1,12 +1,13 @@
 """Which input goes to which output: names, folders and patterns, and what is refused before any work starts."""
 
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from glob import glob, has_magic
 from pathlib import Path
 from typing import NamedTuple
 
 from rarefy.codecs.picture_kinds import SUFFIXES
+from rarefy.tools.commands.sound_files import SOUNDS
 from rarefy.tools.files import Job, is_special
 from rarefy.tools.terminal import STANDARD_STREAM, USAGE, Refusal, name_of
 
@@ -79,10 +80,13 @@ def _fixed_part(pattern: str) -> Path:
     return Path(*fixed)
 
 
-def plan(found: Sequence[Found], output: str | None, suffix: str, is_in_place: bool = False) -> list[Job]:
+def plan(
+    found: Sequence[Found], output: str | None, suffix: str | Callable[[str], str], is_in_place: bool = False
+) -> list[Job]:
     """Join every input with its output and refuse what could not end well.
 
-    Without `output`, a file's output lies next to it with `suffix`, and standard input goes to standard output. One
+    Without `output`, a file's output lies next to it with `suffix`, which may depend on the input's name, and standard
+    input goes to standard output. One
     input may go to a file of any name; several, and those that folders or patterns led to, go to a folder that mirrors
     their tree. is_in_place: without `output`, files are their own outputs.
 
@@ -95,14 +99,15 @@ def plan(found: Sequence[Found], output: str | None, suffix: str, is_in_place: b
         jobs = [Job(item.source, item.source) for item in found]
         _refuse_collisions(jobs, inputs=set())
         return jobs
-    jobs = [Job(item.source, _target(item, output, suffix)) for item in found]
+    suffixes = [suffix if isinstance(suffix, str) else suffix(item.source) for item in found]
+    jobs = [Job(item.source, _target(item, output, own)) for item, own in zip(found, suffixes, strict=True)]
     if output is not None and output != STANDARD_STREAM and not is_special(Path(output)):
         is_folder = output.endswith(os.sep) or Path(output).is_dir()
         if not is_folder and len(found) == 1 and not found[0].is_member:
             jobs = [Job(found[0].source, output)]
         elif Path(output).is_file():
             raise Refusal(f"{output}: is a file, and the inputs need a folder", "name a folder with -o", USAGE)
-        elif not is_folder and Path(output).suffix.lower() in {".rfy", *SUFFIXES}:
+        elif not is_folder and Path(output).suffix.lower() in {".rfy", *SUFFIXES, *SOUNDS}:
             hint = f"say {output}{os.sep} if it is to be a folder of that name"
             raise Refusal(f"{output}: is the name of one file, and the inputs need a folder", hint, USAGE)
     _refuse_collisions(jobs, {Path(job.source).resolve() for job in jobs if job.source != STANDARD_STREAM})

@@ -48,7 +48,7 @@ def source_name(job: Job) -> str:
 class Report:
     """Tells what became of each of `total` files, and the sum where they are several.
 
-    In pixels: those of the pictures, for the bits per pixel of what was encoded.
+    pixels, seconds: those of the pictures and sounds that were encoded, for the rate of them all.
     """
 
     terminal: Terminal
@@ -60,6 +60,7 @@ class Report:
     source_bytes: int = field(default=0, init=False)
     size_bytes: int = field(default=0, init=False)
     pixels: int = field(default=0, init=False)
+    seconds: float = field(default=0.0, init=False)
     _begin: float = field(default_factory=perf_counter, init=False)
 
     def finished(self, job: Job, source_bytes: int, size_bytes: int, words: str, facts: Mapping[str, object]) -> None:
@@ -97,13 +98,15 @@ class Report:
         """Tell the sum of several files."""
         if self.total < 2:
             return
-        seconds = perf_counter() - self._begin
+        elapsed = perf_counter() - self._begin
         words = f"{_count(self.done, 'file')}  {readable_size(self.source_bytes)} -> {readable_size(self.size_bytes)}"
-        if self.pixels:
+        if self.pixels and not self.seconds:
             words += f" ({8 * self.size_bytes / self.pixels:.2f} bpp)"
-        words += f" in {_duration(seconds)}"
+        if self.seconds and not self.pixels:
+            words += f" ({8 * self.size_bytes / self.seconds / 1000:.1f} kbit/s)"
+        words += f" in {_duration(elapsed)}"
         if self.done:
-            words += f" ({self.done / seconds:.1f} files/s)"
+            words += f" ({self.done / elapsed:.1f} files/s)"
         words += f", {self.skipped} skipped" if self.skipped else ""
         words += f", {self.failed} failed" if self.failed else ""
         self.terminal.say(words)

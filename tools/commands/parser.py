@@ -3,7 +3,7 @@
 from argparse import REMAINDER, ArgumentParser
 
 from rarefy import __version__
-from rarefy.tools.arguments import Parser, positive, quality, region
+from rarefy.tools.arguments import Parser, positive, quality, region, seconds
 from rarefy.tools.commands.rate import add_rate
 
 SUMMARY = "Learned codecs: small files that decode to the same symbols everywhere."
@@ -23,8 +23,13 @@ def build_parser() -> ArgumentParser:
     parser.add_argument("--version", action="version", version=f"rarefy {__version__}")
     verbs = parser.add_subparsers(dest="verb", metavar="VERB", required=True)
     for verb, add, summary, description in (
-        ("encode", _add_encode, "turn pictures into small files", "Turn pictures into .rfy files."),
-        ("decode", _add_decode, "turn them back", "Turn .rfy files into pictures, or parts of pictures."),
+        (
+            "encode",
+            _add_encode,
+            "turn pictures and sounds into small files",
+            "Turn pictures and sounds into .rfy files.",
+        ),
+        ("decode", _add_decode, "turn them back", "Turn .rfy files into pictures and sounds, or parts of them."),
         (
             "transcode",
             _add_transcode,
@@ -48,12 +53,14 @@ def build_parser() -> ArgumentParser:
 
 
 def _add_encode(parser: ArgumentParser) -> None:
-    _add_inputs(parser, "picture, folder (with -r), pattern such as 'pictures/*.png', or - for standard input")
+    _add_inputs(parser, "picture or sound, folder (with -r), pattern such as 'pictures/*.png', or - for standard input")
     _add_output(parser)
-    _add_codec(parser)
+    _add_codec(parser, default=None)
     add_rate(parser, default=50.0)
     parser.add_argument(
-        "--strip", action="store_true", help="leave out EXIF and XMP (place, camera, dates); the colour profile stays"
+        "--strip",
+        action="store_true",
+        help="leave out EXIF and XMP (place, camera, dates), the colour profile stays; and the tags of sounds",
     )
     parser.add_argument("--verify", action="store_true", help="decode and compare before a file counts as done")
     _add_machine(parser)
@@ -71,6 +78,8 @@ def _add_decode(parser: ArgumentParser) -> None:
     part.add_argument(
         "--allow-damaged", action="store_true", help="save what can be saved of damaged files, and say what is missing"
     )
+    parser.add_argument("--start", type=seconds, metavar="S", help="of a sound: from here on alone, in seconds")
+    parser.add_argument("--duration", type=seconds, metavar="S", help="of a sound: so many seconds alone")
     _add_machine(parser)
     _add_words(parser)
 
@@ -78,7 +87,7 @@ def _add_decode(parser: ArgumentParser) -> None:
 def _add_transcode(parser: ArgumentParser) -> None:
     _add_inputs(parser, ".rfy file, folder (with -r), pattern, or - for standard input")
     _add_output(parser, "output file, folder, or - (without it, -f replaces the inputs)")
-    _add_codec(parser)
+    _add_codec(parser, default=None)
     add_rate(parser, default=None)
     parser.add_argument(
         "--always", action="store_true", help="encode again what has this codec, these weights and this quality already"
@@ -140,9 +149,10 @@ def _add_output(parser: ArgumentParser, what: str = "output file, folder, or - (
     )
 
 
-def _add_codec(parser: ArgumentParser, default: str = "image") -> None:
+def _add_codec(parser: ArgumentParser, default: str | None) -> None:
+    usual = default or "image for pictures, walloc-audio for sounds"
     parser.add_argument(
-        "--codec", default=default, metavar="NAME", help=f"which codec (default: {default}; see rarefy codecs)"
+        "--codec", default=default, metavar="NAME", help=f"which codec (default: {usual}; see rarefy codecs)"
     )
 
 

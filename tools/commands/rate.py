@@ -5,7 +5,7 @@ from typing import Any
 
 from rarefy.tools.arguments import positive_number, quality, size_bytes
 
-TARGETS = ("target_size", "target_bpp", "target_psnr")
+TARGETS = ("target_size", "target_bpp", "target_psnr", "target_kbps")
 
 
 def add_rate(parser: ArgumentParser, default: float | None) -> None:
@@ -23,6 +23,12 @@ def add_rate(parser: ArgumentParser, default: float | None) -> None:
     )
     group.add_argument(
         "--target-psnr", type=positive_number, metavar="DB", help="the smallest file with at least this PSNR, in dB"
+    )
+    group.add_argument(
+        "--target-kbps",
+        type=positive_number,
+        metavar="KBPS",
+        help="the best quality of a sound in at most these kilobits per second",
     )
 
 

@@ -1,6 +1,6 @@
 """`rarefy transcode`: .rfy files to another codec, quality or generation of weights, metadata kept.
 
-The picture is decoded and encoded again: what the first encoding lost stays lost, and the second loses a little more.
+Media are decoded and encoded again: what the first encoding lost stays lost, and the second loses a little more.
 """
 
 from argparse import Namespace
@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from rarefy.codecs.container import read_info
+from rarefy.codecs.container import Info, read_info
 from rarefy.codecs.header import QUALITY_STEPS
 from rarefy.codecs.registry import find as find_codec
 from rarefy.tools.commands.batch import Batch, Stages
@@ -19,6 +19,7 @@ from rarefy.tools.commands.existing import check_rarefy_file, without_done
 from rarefy.tools.commands.inputs import find, plan
 from rarefy.tools.commands.output import Report
 from rarefy.tools.commands.rate import target_of
+from rarefy.tools.commands.sound_files import compare_sound
 from rarefy.tools.files import Job, check_target, write_bytes
 from rarefy.tools.terminal import STANDARD_STREAM, USAGE, Refusal, Terminal
 
@@ -47,7 +48,8 @@ class Transcoded:
 
 def run(options: Namespace, terminal: Terminal) -> int:
     """Transcode every input and return the worst exit code."""
-    find_codec(options.codec)
+    if options.codec is not None:
+        find_codec(options.codec)
     jobs = _plan(options)
     report = Report(terminal, options.json, len(jobs))
     worst = 0
@@ -78,17 +80,25 @@ def _plan(options: Namespace) -> list[Job]:
 
 def _is_wanted(options: Namespace) -> Callable[[Former], bool]:
     """Return what tells files that have the codec, the weights and the quality already."""
-    from rarefy.codecs.weights import load_codec  # torch: not before the names are known to be good
+    from rarefy.codecs.weights import load_any  # torch: not before the names are known to be good
 
-    weights = load_codec(options.codec, options.device).weights_hash
+    if options.codec is not None:
+        load_any(options.codec, options.device)  # an error of all files, not of each
 
     def is_wanted(former: Former) -> bool:
-        header = former.header
-        is_current = header.codec == options.codec and weights.startswith(header.weights)
+        header, codec = former.header, _codec_for(former, options)
+        is_current = header.codec == codec and load_any(codec, options.device).weights_hash.startswith(header.weights)
         is_quality = options.quality is None or round(options.quality * QUALITY_STEPS) == header.quality
         return is_current and is_quality and not options.always and not target_of(options)
 
     return is_wanted
+
+
+def _codec_for(former: Former, options: Namespace) -> str:
+    """The codec that was named, or the usual one of the file's medium."""
+    from rarefy.codecs.api import DEFAULT_CODECS
+
+    return str(options.codec or DEFAULT_CODECS[former.header.medium])
 
 
 def _load(job: Job, options: Namespace) -> Former:
@@ -106,10 +116,14 @@ def _transcode(formers: Sequence[Former], options: Namespace, is_wanted: Callabl
     quality = formers[0].quality if options.quality is None else options.quality
     rate: dict[str, Any] = target_of(options) or {"quality": quality}
     files: list[api.Data] = [former.data for former in formers]
-    images = api.decode(files, threads=options.threads, device=options.device)
-    datas = api.encode(images, codec=options.codec, threads=options.threads, device=options.device, **rate)
-    if options.verify:
-        compare(images, datas, options)
+    codec = _codec_for(formers[0], options)
+    media = api.decode(files, threads=options.threads, device=options.device)
+    datas = api.encode(media, codec=codec, threads=options.threads, device=options.device, **rate)
+    if options.verify and formers[0].header.medium == "sound":
+        for audio, data in zip(media, datas, strict=True):
+            compare_sound(audio.blocks(), data, options)
+    elif options.verify:
+        compare(media, datas, options)
     return [Transcoded(former, data) for former, data in zip(formers, datas, strict=True)]
 
 
@@ -125,13 +139,24 @@ def _report(report: Report, job: Job, transcoded: Transcoded, milliseconds: floa
         report.skip(job, "has this codec, these weights and this quality already")
         return
     report.pixels += former.pixels
+    report.seconds += info.seconds
     kept = ", kept as it is" if transcoded.is_kept else ""
     facts = {
         "codec": info.codec,
         "quality": info.quality,
-        "bits_per_pixel": info.bits_per_pixel,
+        **_rate(info),
         "milliseconds": milliseconds,
         "is_kept": transcoded.is_kept,
     }
-    words = f"({info.bits_per_pixel:.2f} bpp) {milliseconds:.0f} ms{kept}"
+    words = f"({_rate_in_words(info)}) {milliseconds:.0f} ms{kept}"
     report.finished(job, len(former.data), len(transcoded.data), words, facts)
+
+
+def _rate(info: Info) -> dict[str, float]:
+    if info.medium == "sound":
+        return {"kilobits_per_second": info.kilobits_per_second}
+    return {"bits_per_pixel": info.bits_per_pixel}
+
+
+def _rate_in_words(info: Info) -> str:
+    return f"{info.kilobits_per_second:.1f} kbit/s" if info.medium == "sound" else f"{info.bits_per_pixel:.2f} bpp"

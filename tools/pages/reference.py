@@ -28,7 +28,7 @@ CHAPTERS = {
             "decoding",
             "targets",
         ),
-        *("audio", "audio_reading", "audio_resampling", "audio_writing"),
+        *("audio", "audio_reading", "audio_resampling", "audio_writing", "sound_encoding", "sound_decoding"),
         *("container", "header", "info", "sections", "salvage"),
     ),
     "data": ("dataset", "stream", "samples", "crops", "statistics", "decoding", "webdataset", "manifest", "packing"),

@@ -1,0 +1,228 @@
+"""Sounds in the verbs: which inputs are sounds, and the way from a file to a .rfy file and back, in bounded memory."""
+
+import sys
+from argparse import Namespace
+from dataclasses import dataclass
+from io import BytesIO
+from pathlib import Path
+from time import perf_counter
+from typing import TYPE_CHECKING, Any
+
+from rarefy.codecs.audio_kinds import begins_like_sound
+from rarefy.codecs.header import Header
+from rarefy.codecs.registry import find as find_codec
+from rarefy.errors import MediaError, RarefyError
+from rarefy.tools.commands.rate import target_of
+from rarefy.tools.files import Job
+from rarefy.tools.terminal import STANDARD_STREAM, Refusal
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from rarefy.codecs.api import Reader
+    from rarefy.codecs.audio_source import Samples
+
+# What is looked for in folders; a file that is named is taken whatever its suffix
+SOUNDS = frozenset(
+    {".aac", ".aif", ".aiff", ".au", ".caf", ".flac", ".m4a", ".mp3", ".oga", ".ogg", ".opus", ".wav", ".wave", ".w64"}
+)
+HEAD_BYTES = 64
+_MEDIUM_SHIFT = 6  # of the header's flags
+
+
+@dataclass(frozen=True)
+class SoundOriginal:
+    """A sound that is not opened yet: the path of its file, or its bytes."""
+
+    source: str | bytes
+    source_bytes: int
+    shape: None = None  # each is coded alone
+    pixels: int = 0
+    size_bytes: int = 0
+
+
+@dataclass(frozen=True)
+class EncodedSound:
+    """The bytes of a file of sound, and what is told of it."""
+
+    original: SoundOriginal
+    data: bytes
+    seconds: float
+    notes: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class StoredSound:
+    """The bytes of a file of sound and its header; decoded while it is written."""
+
+    data: bytes
+    header: Header
+    options: Namespace
+    shape: None = None
+
+    @property
+    def pixels(self) -> int:
+        """Of what waits to be written: nothing, but its bytes."""
+        return len(self.data) >> 4
+
+    @property
+    def size_bytes(self) -> int:
+        """Of the file in memory."""
+        return len(self.data)
+
+
+@dataclass(frozen=True)
+class SavedSound:
+    """A sound that is written."""
+
+    source_bytes: int
+    size_bytes: int
+    seconds: float
+    sample_rate: int
+    channels: int
+    milliseconds: float
+    notes: tuple[str, ...]
+
+
+def takes_sound(source: str, data: bytes | None, codec: str | None) -> bool:
+    """Tell whether an input is a sound: by the codec that was named, else by its first bytes."""
+    if codec is not None:
+        return find_codec(codec).media == "sound"
+    if data is not None:
+        return begins_like_sound(data[:HEAD_BYTES])
+    path = Path(source)
+    if not path.is_file():
+        return False
+    with path.open("rb") as file:
+        return begins_like_sound(file.read(HEAD_BYTES))
+
+
+def holds_sound(source: str) -> bool:
+    """Tell whether a .rfy file that can be looked at holds a sound."""
+    path = Path(source)
+    if source == STANDARD_STREAM or not path.is_file():
+        return False
+    with path.open("rb") as file:
+        head = file.read(6)
+    return len(head) == 6 and head[5] >> _MEDIUM_SHIFT == 1
+
+
+def encode_file(original: SoundOriginal, options: Namespace) -> EncodedSound:
+    """Encode a sound, block by block."""
+    from rarefy.codecs import api  # torch: not before it is needed
+    from rarefy.codecs.audio import open_audio
+
+    rate: dict[str, Any] = target_of(options) or {"quality": options.quality}
+    with open_audio(original.source) as reader:
+        if options.strip:
+            reader.tags = {}
+        data = api.encode(reader, codec=options.codec, threads=options.threads, device=options.device, **rate)
+        if options.verify:
+            compare_sound(reader.blocks(), data, options)
+        return EncodedSound(original, data, reader.seconds, reader.notes)
+
+
+def compare_sound(original: "Iterator[Samples]", data: bytes, options: Namespace) -> None:
+    """Decode what was encoded: symbols must fit their checksums, and samples must be nearer than silence.
+
+    original: the samples in blocks of any size.
+    """
+    from rarefy.codecs import api
+
+    try:
+        with api.open(data, device=options.device, threads=options.threads) as file:
+            length = file.info.header.length * file.info.channels
+            error, power = _squares(original, file.sound_blocks())
+    except RarefyError as problem:
+        raise RarefyError(f"what was encoded does not decode ({problem}), nothing is written") from problem
+    if error > power + length / 2.0**30:  # silence may come back as a step of 16 bits
+        raise RarefyError(
+            "what was encoded decodes to another sound, farther off than silence: these weights cannot code it, "
+            "nothing is written"
+        )
+
+
+def _squares(first: "Iterator[Samples]", second: "Iterator[Samples]") -> tuple[float, float]:
+    """Sums of the squares of a difference and of the first; both come in blocks of any sizes."""
+    import numpy as np
+
+    error = power = 0.0
+    rest = None
+    for block in second:
+        while rest is None or rest.shape[1] < block.shape[1]:
+            more = next(first)
+            rest = more if rest is None else np.concatenate((rest, more), axis=1)
+        error += float(np.square(rest[:, : block.shape[1]] - block, dtype=np.float64).sum())
+        power += float(np.square(rest[:, : block.shape[1]], dtype=np.float64).sum())
+        rest = rest[:, block.shape[1] :]
+    return error, power
+
+
+def save_sound(job: Job, stored: StoredSound) -> SavedSound:
+    """Decode a sound into a WAV or FLAC file, block by block, or what can be saved of a damaged one."""
+    from rarefy.codecs import api
+    from rarefy.codecs.audio_writing import write_audio
+
+    options, begin = stored.options, perf_counter()
+    header = stored.header
+    notes: tuple[str, ...] = ()
+    target: Any = BytesIO() if job.target == STANDARD_STREAM else job.target
+    if job.target != STANDARD_STREAM:
+        Path(job.target).parent.mkdir(parents=True, exist_ok=True)
+    if options.allow_damaged:
+        audio = api.decode(stored.data, threads=options.threads, device=options.device, allow_damaged=True)
+        write_audio(target, audio, clips=True)
+        notes, length = audio.notes, audio.length
+    else:
+        with api.open(stored.data, threads=options.threads, device=options.device) as file:
+            length = _write_blocks(target, file, options)
+    size = _sent(target) if isinstance(target, BytesIO) else Path(job.target).stat().st_size
+    milliseconds = 1000 * (perf_counter() - begin)
+    seconds = length / header.sample_rate
+    return SavedSound(len(stored.data), size, seconds, header.sample_rate, header.channels, milliseconds, notes)
+
+
+def _write_blocks(target: Any, file: "Reader", options: Namespace) -> int:
+    from rarefy.codecs.audio_writing import AudioWriter
+
+    header, length = file.info.header, 0
+    blocks = file.sound_blocks(options.start or 0.0, options.duration)
+    count = header.length if options.duration is None else round(options.duration * header.sample_rate)
+    writer = AudioWriter(
+        target,
+        header.sample_rate,
+        header.channels,
+        subtype=header.sample_format,
+        tags=file.tags,
+        length=min(count, header.length),
+        clips=True,
+    )
+    with writer:
+        for block in blocks:
+            writer.write(block)
+            length += block.shape[1]
+    return length
+
+
+def _sent(memory: BytesIO) -> int:
+    """Write what was written into memory to standard output."""
+    sys.stdout.buffer.write(memory.getvalue())
+    sys.stdout.buffer.flush()
+    return memory.tell()
+
+
+def check_target_of_sound(target: str) -> None:
+    """Raise Refusal for a suffix that no format of sound has."""
+    from rarefy.codecs.audio_writing import SUFFIXES
+    from rarefy.tools.files import is_stream
+    from rarefy.tools.terminal import USAGE
+
+    suffix = Path(target).suffix.lower()
+    if suffix not in SUFFIXES and not is_stream(target):
+        raise Refusal(f"{target}: sounds are written as {', '.join(SUFFIXES)}", "name another output with -o", USAGE)
+
+
+def require_no_part(options: Namespace) -> None:
+    """Refuse parts of pictures in a sound."""
+    if options.region is not None or options.preview is not None:
+        raise MediaError("a sound has no region and no preview: take --start and --duration")
