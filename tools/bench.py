@@ -3,6 +3,7 @@
 `bench images` measures codecs and anchors on a folder of pictures, `bench join` makes one result of several and draws
 reports, `bench compare` tells what changed between two; `bench speed` times one picture, `bench large` large ones and
 parts of them, `bench folder` many small ones; `bench exactness` decodes every encoder's files in every decoder;
+`bench sound` measures a codec of sounds beside Opus and MP3;
 `bench integer` holds the compiled layers of the scale network to torch, `bench coder` the entropy coder to others.
 Times are wall times of warm calls (the first call of each codec is told apart), sizes are lengths of files.
 """
@@ -18,6 +19,7 @@ from rarefy.tools.terminal import DONE, FAILED, Terminal
 DEFAULT_CODEC = "image@5,15,30,45,60,75,90"
 ANCHOR_NAMES = ("jpeg", "webp", "avif", "avif-fast", "jxl", "hevc", "av1")
 DEFAULT_ANCHORS = "jpeg,webp,avif"
+SOUND_ANCHOR_NAMES = ("opus", "mp3")
 PEERS = "compressai:"
 METRIC_NAMES = ("psnr", "ms-ssim", "haarpsi", "dss", "ssimulacra2", "lpips")
 SHOWN = 6  # pictures that a report shows: each costs some megabytes for its lossless copies
@@ -42,6 +44,8 @@ def main(argv: Sequence[str]) -> int:
         return _folder(options, command)
     if options.subject == "loading":
         return _loading(options, command)
+    if options.subject == "sound":
+        return _sound(options, command, terminal)
     if options.subject == "exactness":
         return _exactness(options, command)
     if options.subject == "integer":
@@ -140,11 +144,27 @@ def build_parser() -> ArgumentParser:
     )
     loading.add_argument("--count", type=positive, default=2048, metavar="N", help="crops (default 2048)")
     loading.add_argument("--workers", type=positive, default=2, metavar="N", help="of the loader (default 2)")
-    for subject in (images, speed, integer, large, folder):
+    sound = subjects.add_parser("sound", help="a codec of sounds, beside Opus and MP3 in files of the same size")
+    sound.add_argument("folder", type=Path, metavar="DIR", help="folder of sounds of one or two channels")
+    sound.add_argument(
+        "--codec",
+        type=_settings,
+        default=_settings("walloc-audio@10,30,50,70,90"),
+        metavar="NAME@Q,Q...",
+        help="default walloc-audio@10,30,50,70,90",
+    )
+    sound.add_argument(
+        "--anchors",
+        type=_sound_anchors,
+        default=list(SOUND_ANCHOR_NAMES),
+        metavar="NAME,NAME...",
+        help=f"of {', '.join(SOUND_ANCHOR_NAMES)}, or none; default all",
+    )
+    for subject in (images, speed, integer, large, folder, sound):
         subject.add_argument("--threads", type=positive, default=2, metavar="N", help="CPU threads (default 2)")
     for subject in (images, speed):
         subject.add_argument("--device", default="cpu", metavar="NAME", help="cpu (default) or cuda")
-    for subject in (images, join, compare, speed, integer, coder, large, folder, loading, exactness):
+    for subject in (images, join, compare, speed, integer, coder, large, folder, loading, sound, exactness):
         subject.add_argument("--json", metavar="FILE", help="write the result as JSON, - for standard output")
     return parser
 
@@ -167,6 +187,13 @@ def _anchors(text: str) -> list[tuple[str, tuple[float, ...]]]:
     if at and len(names) != 1:
         raise ArgumentTypeError(f"{text!r} is not an anchor and its settings, such as jpeg@30,60")
     return [(name, tuple(quality(part) for part in settings.split(",")) if at else ()) for name in names]
+
+
+def _sound_anchors(text: str) -> list[str]:
+    names = [] if text == "none" else [name for name in text.split(",") if name]
+    if unknown := [name for name in names if name not in SOUND_ANCHOR_NAMES]:
+        raise ArgumentTypeError(f"{unknown[0]!r} is not one of {', '.join(SOUND_ANCHOR_NAMES)}")
+    return names
 
 
 def _count(text: str) -> int:
@@ -221,6 +248,17 @@ def _loading(options: Namespace, command: list[str]) -> int:
     codec, qualities = options.codec
     result = bench_loading.measure(options.pictures, codec, qualities[0], options.count, options.workers, command)
     write_result(result, bench_loading.table(result), options.json)
+    return DONE
+
+
+def _sound(options: Namespace, command: list[str], terminal: Terminal) -> int:
+    from rarefy.tools import bench_sound
+
+    codec, qualities = options.codec
+    result = bench_sound.measure(
+        options.folder, codec, qualities, options.anchors, options.threads, command, terminal.progress
+    )
+    write_result(result, bench_sound.table(result), options.json)
     return DONE
 
 

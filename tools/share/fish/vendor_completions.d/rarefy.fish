@@ -5,7 +5,7 @@ function __rarefy_at
     set -l command rarefy
     set -l words (commandline -opc)
     for word in $words[2..-1]
-        if contains -- "$command $word" 'rarefy encode' 'rarefy decode' 'rarefy transcode' 'rarefy pack' 'rarefy info' 'rarefy verify' 'rarefy codecs' 'rarefy train' 'rarefy weights' 'rarefy weights export' 'rarefy weights convert' 'rarefy weights verify' 'rarefy bench' 'rarefy bench images' 'rarefy bench join' 'rarefy bench compare' 'rarefy bench speed' 'rarefy bench integer' 'rarefy bench coder' 'rarefy bench exactness' 'rarefy bench large' 'rarefy bench folder' 'rarefy bench loading'
+        if contains -- "$command $word" 'rarefy encode' 'rarefy decode' 'rarefy transcode' 'rarefy pack' 'rarefy info' 'rarefy verify' 'rarefy codecs' 'rarefy train' 'rarefy weights' 'rarefy weights export' 'rarefy weights convert' 'rarefy weights verify' 'rarefy bench' 'rarefy bench images' 'rarefy bench join' 'rarefy bench compare' 'rarefy bench speed' 'rarefy bench integer' 'rarefy bench coder' 'rarefy bench exactness' 'rarefy bench large' 'rarefy bench folder' 'rarefy bench loading' 'rarefy bench sound'
             set command "$command $word"
         end
     end
@@ -20,7 +20,7 @@ end
 
 complete -c rarefy -f
 
-complete -c rarefy -n '__rarefy_at rarefy' -a encode -d 'turn pictures into small files'
+complete -c rarefy -n '__rarefy_at rarefy' -a encode -d 'turn pictures and sounds into small files'
 complete -c rarefy -n '__rarefy_at rarefy' -a decode -d 'turn them back'
 complete -c rarefy -n '__rarefy_at rarefy' -a transcode -d 'bring files to another codec, quality or generation of weights'
 complete -c rarefy -n '__rarefy_at rarefy' -a pack -d 'turn a folder of pictures into shards of latents to learn from'
@@ -38,12 +38,13 @@ complete -c rarefy -n '__rarefy_at rarefy encode' -s o -r -F -d 'output file, fo
 complete -c rarefy -n '__rarefy_at rarefy encode' -s f -d 'overwrite files that exist'
 complete -c rarefy -n '__rarefy_at rarefy encode' -l skip-existing -d 'leave out what has a whole output already, to go on with a batch'
 complete -c rarefy -n '__rarefy_at rarefy encode' -s r -d 'take the files in folders; -o mirrors their tree'
-complete -c rarefy -n '__rarefy_at rarefy encode' -l codec -r -f -a 'image walloc-audio walloc-image walloc-rgb' -d 'which codec (default: image; see rarefy codecs)'
+complete -c rarefy -n '__rarefy_at rarefy encode' -l codec -r -f -a 'image walloc-audio walloc-image walloc-rgb' -d 'which codec (default: image for pictures, walloc-audio for sounds; see rarefy codecs)'
 complete -c rarefy -n '__rarefy_at rarefy encode' -l quality -x -d '0 (smallest) to 100 (best), default 50'
 complete -c rarefy -n '__rarefy_at rarefy encode' -l target-size -x -d 'the best quality in at most this size: 50k, 1.5M, bytes'
 complete -c rarefy -n '__rarefy_at rarefy encode' -l target-bpp -x -d 'the best quality in at most these bits per pixel'
 complete -c rarefy -n '__rarefy_at rarefy encode' -l target-psnr -x -d 'the smallest file with at least this PSNR, in dB'
-complete -c rarefy -n '__rarefy_at rarefy encode' -l strip -d 'leave out EXIF and XMP (place, camera, dates); the colour profile stays'
+complete -c rarefy -n '__rarefy_at rarefy encode' -l target-kbps -x -d 'the best quality of a sound in at most these kilobits per second'
+complete -c rarefy -n '__rarefy_at rarefy encode' -l strip -d 'leave out EXIF and XMP (place, camera, dates), the colour profile stays; and the tags of sounds'
 complete -c rarefy -n '__rarefy_at rarefy encode' -l verify -d 'decode and compare before a file counts as done'
 complete -c rarefy -n '__rarefy_at rarefy encode' -l threads -x -d 'CPU threads (default: all cores)'
 complete -c rarefy -n '__rarefy_at rarefy encode' -l device -r -f -a 'cpu cuda' -d 'cpu (default) or cuda'
@@ -59,6 +60,8 @@ complete -c rarefy -n '__rarefy_at rarefy decode' -s r -d 'take the files in fol
 complete -c rarefy -n '__rarefy_at rarefy decode' -l region -x -d 'this part alone, in pixels'
 complete -c rarefy -n '__rarefy_at rarefy decode' -l preview -r -f -a '2 4 8' -d 'the picture at 1/N of its size: 2, 4 or 8'
 complete -c rarefy -n '__rarefy_at rarefy decode' -l allow-damaged -d 'save what can be saved of damaged files, and say what is missing'
+complete -c rarefy -n '__rarefy_at rarefy decode' -l start -x -d 'of a sound: from here on alone, in seconds'
+complete -c rarefy -n '__rarefy_at rarefy decode' -l duration -x -d 'of a sound: so many seconds alone'
 complete -c rarefy -n '__rarefy_at rarefy decode' -l threads -x -d 'CPU threads (default: all cores)'
 complete -c rarefy -n '__rarefy_at rarefy decode' -l device -r -f -a 'cpu cuda' -d 'cpu (default) or cuda'
 complete -c rarefy -n '__rarefy_at rarefy decode' -l json -d 'one JSON object per line on stdout'
@@ -70,11 +73,12 @@ complete -c rarefy -n '__rarefy_at rarefy transcode' -s o -r -F -d 'output file,
 complete -c rarefy -n '__rarefy_at rarefy transcode' -s f -d 'overwrite files that exist'
 complete -c rarefy -n '__rarefy_at rarefy transcode' -l skip-existing -d 'leave out what has a whole output already, to go on with a batch'
 complete -c rarefy -n '__rarefy_at rarefy transcode' -s r -d 'take the files in folders; -o mirrors their tree'
-complete -c rarefy -n '__rarefy_at rarefy transcode' -l codec -r -f -a 'image walloc-audio walloc-image walloc-rgb' -d 'which codec (default: image; see rarefy codecs)'
+complete -c rarefy -n '__rarefy_at rarefy transcode' -l codec -r -f -a 'image walloc-audio walloc-image walloc-rgb' -d 'which codec (default: image for pictures, walloc-audio for sounds; see rarefy codecs)'
 complete -c rarefy -n '__rarefy_at rarefy transcode' -l quality -x -d '0 (smallest) to 100 (best), default: that of the file'
 complete -c rarefy -n '__rarefy_at rarefy transcode' -l target-size -x -d 'the best quality in at most this size: 50k, 1.5M, bytes'
 complete -c rarefy -n '__rarefy_at rarefy transcode' -l target-bpp -x -d 'the best quality in at most these bits per pixel'
 complete -c rarefy -n '__rarefy_at rarefy transcode' -l target-psnr -x -d 'the smallest file with at least this PSNR, in dB'
+complete -c rarefy -n '__rarefy_at rarefy transcode' -l target-kbps -x -d 'the best quality of a sound in at most these kilobits per second'
 complete -c rarefy -n '__rarefy_at rarefy transcode' -l always -d 'encode again what has this codec, these weights and this quality already'
 complete -c rarefy -n '__rarefy_at rarefy transcode' -l verify -d 'decode and compare before a file counts as done'
 complete -c rarefy -n '__rarefy_at rarefy transcode' -l threads -x -d 'CPU threads (default: all cores)'
@@ -153,6 +157,7 @@ complete -c rarefy -n '__rarefy_at rarefy bench' -a exactness -d 'every encoder\
 complete -c rarefy -n '__rarefy_at rarefy bench' -a large -d 'large pictures: time, memory, regions, the price of units'
 complete -c rarefy -n '__rarefy_at rarefy bench' -a folder -d 'a folder of small pictures at once, against one call for each'
 complete -c rarefy -n '__rarefy_at rarefy bench' -a loading -d 'latents for training, against JPEG files of equal size'
+complete -c rarefy -n '__rarefy_at rarefy bench' -a sound -d 'a codec of sounds, beside Opus and MP3 in files of the same size'
 complete -c rarefy -n '__rarefy_at rarefy bench' -s h -l help -d 'show this help message and exit'
 complete -c rarefy -n '__rarefy_at rarefy bench images' -f -a '(__fish_complete_directories)'
 complete -c rarefy -n '__rarefy_at rarefy bench images' -s h -l help -d 'show this help message and exit'
@@ -211,3 +216,9 @@ complete -c rarefy -n '__rarefy_at rarefy bench loading' -l codec -x -d 'default
 complete -c rarefy -n '__rarefy_at rarefy bench loading' -l count -x -d 'crops (default 2048)'
 complete -c rarefy -n '__rarefy_at rarefy bench loading' -l workers -x -d 'of the loader (default 2)'
 complete -c rarefy -n '__rarefy_at rarefy bench loading' -l json -r -F -d 'write the result as JSON, - for standard output'
+complete -c rarefy -n '__rarefy_at rarefy bench sound' -f -a '(__fish_complete_directories)'
+complete -c rarefy -n '__rarefy_at rarefy bench sound' -s h -l help -d 'show this help message and exit'
+complete -c rarefy -n '__rarefy_at rarefy bench sound' -l codec -x -d 'default walloc-audio@10,30,50,70,90'
+complete -c rarefy -n '__rarefy_at rarefy bench sound' -l anchors -x -d 'of opus, mp3, or none; default all'
+complete -c rarefy -n '__rarefy_at rarefy bench sound' -l threads -x -d 'CPU threads (default 2)'
+complete -c rarefy -n '__rarefy_at rarefy bench sound' -l json -r -F -d 'write the result as JSON, - for standard output'
