@@ -37,6 +37,7 @@ muon_every = 2
 clip = 2.0
 ema = 0.9
 weight_power = -0.4
+cost_power = 1.0
 seed = 5
 """
 
@@ -131,7 +132,7 @@ def test_a_tiny_run_learns_and_moves_everything(recipe_file: Path, sounds: Path)
 
     def loss() -> float:
         with torch.no_grad():
-            return float(rate_distortion(trainer.model, x, position, -0.4)[0])
+            return float(rate_distortion(trainer.model, x, position, (-0.4, 1.0))[0])
 
     before = {name: parameter.detach().clone() for name, parameter in trainer.model.named_parameters()}
     first = loss()
