@@ -31,15 +31,25 @@ class Sound(Protocol):
     """What is encoded: `Audio` and `AudioReader` are such. Blocks can be gone through more than once."""
 
     @property
-    def sample_rate(self) -> int: ...
+    def sample_rate(self) -> int:
+        """In Hz."""
+
     @property
-    def channels(self) -> int: ...
+    def channels(self) -> int:
+        """Number of channels."""
+
     @property
-    def length(self) -> int: ...
+    def length(self) -> int:
+        """Samples per channel."""
+
     @property
-    def subtype(self) -> str | None: ...
+    def subtype(self) -> str | None:
+        """How the source coded its samples, by libsndfile's names; None where unknown."""
+
     @property
-    def tags(self) -> Mapping[str, str]: ...
+    def tags(self) -> Mapping[str, str]:
+        """Texts by name."""
+
     def blocks(self) -> Iterator[Samples]:
         """Samples float32 [channels, n] in order."""
 

@@ -222,14 +222,14 @@ def test_the_examples_of_the_man_page_parse() -> None:
 
 @pytest.fixture(scope="module")
 def examples(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
-    """The two whole files of FORMAT.md, section 9."""
+    """The three whole files of FORMAT.md, section 9."""
     paths = []
     for number, block in enumerate(re.findall(r"^```hex\n(.*?)^```$", FORMAT, re.M | re.S)):
         octets = [match for line in block.splitlines() for match in re.findall(r"^((?:[0-9A-F]{2} ?)+)", line)]
         path = tmp_path_factory.mktemp("examples") / f"{number}.bin"
         path.write_bytes(bytes.fromhex("".join(octets)))
         paths.append(path)
-    assert len(paths) == 2
+    assert len(paths) == 3
     return paths
 
 
@@ -239,9 +239,10 @@ def test_file_knows_our_files(share: Path, examples: list[Path]) -> None:
         command = ["file", "-b", "-m", str(share / MAGIC), *options, *map(str, examples)]
         return subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines()
 
-    assert tell() == [f"rarefy picture, format version 1, codec {codec}" for codec in ("fixture", "mine")]
-    assert tell("--mime-type") == [MEDIA_TYPE] * 2
-    assert tell("--extension") == ["rfy"] * 2
+    files = ("picture", "fixture"), ("picture", "mine"), ("sound", "walloc-audio")
+    assert tell() == [f"rarefy {medium}, format version 1, codec {codec}" for medium, codec in files]
+    assert tell("--mime-type") == [MEDIA_TYPE] * 3
+    assert tell("--extension") == ["rfy"] * 3
 
 
 def test_the_magic_names_every_codec_with_a_number(share: Path) -> None:

@@ -4,7 +4,9 @@ from rarefy.codecs.header import CODEC_NUMBERS, SIGNATURE, VERSION
 from rarefy.tools.pages.commands import FILE_SUFFIX
 
 MEDIA_TYPE = "application/vnd.rarefy"
-COMMENT = "rarefy picture"
+COMMENT = "rarefy picture or sound"
+FLAGS_OFFSET = 5  # whose two highest bits name the medium
+MEDIUM_MASK = 0xC0
 CODEC_OFFSET = 6  # after signature, version and flags: FORMAT.md, section 4
 
 
@@ -29,9 +31,11 @@ def magic() -> str:
     """Return the description for file(1): `file -m rarefy.magic photo.rfy`, or a part of /etc/magic."""
     lines = [
         "# rarefy files, for file(1). Written by `make pages`: do not edit.",
-        f"0\tubelong\t0x{SIGNATURE.hex()}\t{COMMENT}",
+        f"0\tubelong\t0x{SIGNATURE.hex()}\trarefy",
         f"!:mime\t{MEDIA_TYPE}",
         f"!:ext\t{FILE_SUFFIX.removeprefix('.')}",
+        f">{FLAGS_OFFSET}\tubyte&{MEDIUM_MASK:#x}\t0\tpicture",
+        f">{FLAGS_OFFSET}\tubyte&{MEDIUM_MASK:#x}\t0x40\tsound",
         ">4\tubyte\tx\t\\b, format version %u",
     ]
     lines.append(f">4\tubyte\t{VERSION}")
