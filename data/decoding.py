@@ -1,7 +1,8 @@
 """Bytes of many files to latents, by the entropy coder alone: units of one shape and quality in one call."""
 
+import zlib
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -10,9 +11,10 @@ from torch import Tensor
 from rarefy.codecs import container
 from rarefy.codecs.base import Codec
 from rarefy.codecs.container import ALPHA, LATENTS, File
+from rarefy.codecs.fields import varint
 from rarefy.codecs.grid import divided, extents
 from rarefy.codecs.header import Header
-from rarefy.codecs.layout import Head, look_up_units, prove_unit, read_head
+from rarefy.codecs.layout import CHECKSUM_BYTES, read_head, u32
 from rarefy.codecs.limits import Limits
 from rarefy.codecs.registry import find_for_file
 from rarefy.codecs.weights import load_codec
@@ -98,21 +100,48 @@ def read_files(datas: Sequence[bytes], limits: Limits) -> list[File]:
     Files of one unit whose first bytes are a header that was read before have that header: samples differ behind it.
     """
     files: list[File] = []
-    known: list[tuple[bytes, Head]] = []
+    known: list[_Known] = []
     for data in datas:
-        head = next((head for spelled, head in known if data.startswith(spelled)), None)
-        if head is None:
-            files.append(container.read(data, limits))
+        file = next((file for one in known if (file := one.read(data)) is not None), None)
+        if file is None:
+            file = container.read(data, limits)
             head = read_head(memoryview(data), limits)
-            if head.header.unit_count == 1 and not head.metadata:
-                known.append((data[: head.stop], head))
-                files[-1] = replace(files[-1], header=head.header)
-            continue
-        view = memoryview(data)
-        (span,) = look_up_units(view, head)
-        prove_unit(view, head, span)
-        files.append(File(head.header, (container.unit_of(view, head, span),)))
+            if head.header.unit_count == 1 and not head.metadata and not head.is_sectioned:
+                known.append(_Known(bytes(data[: head.stop]), file.header, head.checksum))
+        files.append(file)
     return files
+
+
+class _Known:
+    """A header that was read before, of files of one unit without sections: what follows it has one form."""
+
+    def __init__(self, spelled: bytes, header: Header, checksum: int) -> None:
+        self._spelled, self._header = spelled, header
+        self._checksum = zlib.crc32(u32(0), checksum)  # of the header and the unit's number
+
+    def read(self, data: bytes) -> File | None:
+        """The file, its checksum proved; None where it is another kind or anything is wrong, for others to say."""
+        if not data.startswith(self._spelled):
+            return None
+        start = len(self._spelled)
+        size = _spelled_size(len(data) - start - CHECKSUM_BYTES)
+        payload = start + len(size) + CHECKSUM_BYTES
+        stream = payload + CHECKSUM_BYTES
+        if not size or stream > len(data) or data[start : start + len(size)] != size:
+            return None
+        found = zlib.crc32(memoryview(data)[payload:], zlib.crc32(size, self._checksum))
+        if int.from_bytes(data[payload - CHECKSUM_BYTES : payload], "little") != found:
+            return None
+        symbols = int.from_bytes(data[payload:stream], "little")
+        return File(self._header, (container.Unit({LATENTS: data[stream:]}, symbols),))
+
+
+def _spelled_size(rest: int) -> bytes:
+    """The size of a payload that fills `rest` bytes together with its own spelling; nothing where none does."""
+    for length in range(1, 6):
+        if rest >= length and len(size := varint(rest - length)) == length:
+            return size
+    return b""
 
 
 def decode_files(files: Sequence[File], codec: Codec, output: str, limits: Limits) -> Tensor | list[Tensor]:

@@ -59,6 +59,7 @@ class Samples:
 
     def __init__(self, path: Path, output: str, crop: Crop | None, seed: int, limits: Limits | None) -> None:
         self.index: Index = open_index(path)
+        self._codec: Codec | None = None
         codec = self.codec
         self.output = choose_output(codec, output)
         if self.output == "integers":
@@ -72,7 +73,12 @@ class Samples:
     @property
     def codec(self) -> Codec:
         """The codec, loaded once in each process."""
-        return load_codec(self.index.codec, needed=self.index.weights)
+        if self._codec is None:
+            self._codec = load_codec(self.index.codec, needed=self.index.weights)
+        return self._codec
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_codec": None}
 
     def shape(self, number: int) -> tuple[int, int]:
         """Height and width of the latents of a sample, as they are given."""

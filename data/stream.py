@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 import torch.distributed
 from torch.utils.data import IterableDataset, get_worker_info
 
@@ -32,6 +33,9 @@ class LatentStream(IterableDataset[Batch]):
     rank, ranks: of this process; by default those of torch.distributed. is_even: leave out the few samples (fewer than
     there are readers) that would give ranks unequal numbers, for which distributed training would wait for ever.
 
+    device: where the latents and classes of a batch go. Bytes are decoded on the CPU, as one batch, by as many threads
+    as torch has; the copy begins at once and nothing waits for it. Without workers only: they cannot use a GPU.
+
     `state_dict` and `load_state_dict` go on inside an epoch, exactly; so does `torchdata`'s StatefulDataLoader.
     """
 
@@ -50,9 +54,11 @@ class LatentStream(IterableDataset[Batch]):
         ranks: int | None = None,
         is_even: bool = False,
         limits: Limits | None = None,
+        device: str | torch.device = "cpu",
     ) -> None:
         if flip:
             raise OptionError(NO_FLIP)
+        self._device = torch.device(device)
         if batch_size < 1 or shuffle < 0 or seed < 0:
             raise OptionError(f"batch_size {batch_size}, shuffle {shuffle}, seed {seed}: from 1, 0 and 0 on")
         self._rank, self._ranks = _place_of(rank, ranks)
@@ -67,6 +73,10 @@ class LatentStream(IterableDataset[Batch]):
 
     def __iter__(self) -> Iterator[Batch]:
         worker, workers = _worker()
+        if self._device.type != "cpu" and get_worker_info() is not None:
+            raise OptionError(
+                f"a worker cannot give tensors on {self._device}: take num_workers=0, or move batches without device="
+            )
         if self._workers not in (None, workers):
             raise OptionError(
                 f"the state is of {self._workers} workers, here are {workers}: it fits the same number alone"
@@ -84,7 +94,8 @@ class LatentStream(IterableDataset[Batch]):
         samples = self._samples
         latents = samples.latents(numbers, int(self._epoch))
         labels = [samples.label(number) for number in numbers]
-        return make_batch(latents, labels, [samples.index.key(number) for number in numbers])
+        batch = make_batch(latents, labels, [samples.index.key(number) for number in numbers])
+        return batch if self._device.type == "cpu" else _moved(batch, self._device)
 
     def _batches(self, worker: int, workers: int) -> Iterator[list[int]]:
         reader = Reader(self._rank * workers + worker, self._ranks * workers)
@@ -180,6 +191,19 @@ def _place_of(rank: int | None, ranks: int | None) -> tuple[int, int]:
     if not 0 <= rank < ranks:
         raise OptionError(f"rank {rank} of {ranks}: from 0 on, below their number")
     return rank, ranks
+
+
+def _moved(batch: Batch, device: torch.device) -> Batch:
+    """A batch on another device, out of pinned memory, from which a GPU copies while the CPU goes on."""
+
+    def moved(value: Any) -> Any:
+        if isinstance(value, list):
+            return [moved(one) for one in value]
+        if not isinstance(value, torch.Tensor):
+            return value
+        return (value.pin_memory() if device.type == "cuda" else value).to(device, non_blocking=True)
+
+    return Batch(moved(batch.latents), moved(batch.labels), batch.keys)
 
 
 def _worker() -> tuple[int, int]:

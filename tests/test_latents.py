@@ -24,11 +24,12 @@ from torch.utils.data import DataLoader
 
 from rarefy.codecs import api, container
 from rarefy.codecs.encoding import Encoder
+from rarefy.codecs.limits import Limits
 from rarefy.codecs.media import Image as Picture
 from rarefy.codecs.weights import candidates, load_codec
 from rarefy.data import Batch, Crop, LatentDataset, LatentStream, collate, compute_statistics, decode
 from rarefy.data import index as indices
-from rarefy.data.decoding import has_integers
+from rarefy.data.decoding import has_integers, read_files
 from rarefy.data.order import Order, Reader
 from rarefy.data.webdataset import decoder
 from rarefy.errors import ChecksumError, FormatError, OptionError, RarefyError, WeightsError
@@ -241,6 +242,47 @@ def test_a_damaged_sample_is_named(shards: Path, files: Path, tmp_path: Path) ->
     (tmp_path / f"{name}.rfy").write_bytes(harmed)
     with pytest.raises(ChecksumError, match=f"sample {name}: "):
         LatentDataset(tmp_path).__getitems__(range(6))
+
+
+def test_files_alike_are_read_as_each_alone(shards: Path) -> None:
+    dataset, limits = LatentDataset(shards), Limits()
+    whole, other = dataset.coded(0), dataset.coded(1)
+    altered = [whole[:size] for size in range(len(whole))] + [whole + b"\0", whole + other, other, b""]
+    for place in range(len(whole)):
+        changed = bytearray(whole)
+        changed[place] ^= 1 << place % 8
+        altered.append(bytes(changed))
+    found = 0
+    for data in altered:
+        try:
+            alone = container.read(data, limits)
+        except RarefyError as error:
+            with pytest.raises(type(error), match=re.escape(str(error))):
+                read_files([whole, data], limits)
+        else:
+            found += 1
+            (_, beside) = read_files([whole, data], limits)
+            assert beside.header == alone.header and list(beside.units) == list(alone.units)
+    assert found == 1  # the other file
+
+
+def test_batches_go_to_a_device(shards: Path) -> None:
+    on_cpu = next(iter(LatentStream(shards, batch_size=4, shuffle=0)))
+    batch = next(iter(LatentStream(shards, batch_size=4, shuffle=0, device="meta")))  # a device that every machine has
+    assert batch.latents.device.type == batch.labels.device.type == "meta"
+    assert batch.latents.shape == on_cpu.latents.shape and batch.latents.dtype == on_cpu.latents.dtype
+    assert batch.keys == on_cpu.keys
+    with pytest.raises(OptionError, match="a worker cannot give tensors on meta"):
+        next(iter(DataLoader(LatentStream(shards, device="meta"), batch_size=None, num_workers=1)))
+
+
+@pytest.mark.gpu
+def test_batches_on_a_gpu_are_those_of_the_cpu(shards: Path) -> None:
+    if not torch.cuda.is_available():
+        pytest.skip("no CUDA device")
+    pairs = zip(LatentStream(shards, batch_size=4), LatentStream(shards, batch_size=4, device="cuda"), strict=True)
+    for on_cpu, on_gpu in pairs:
+        assert torch.equal(on_gpu.latents.cpu(), on_cpu.latents) and torch.equal(on_gpu.labels.cpu(), on_cpu.labels)
 
 
 @pytest.mark.parametrize("what", ["nothing", "empty", "text", "no-tar", "label"])
