@@ -46,6 +46,8 @@ def main(argv: Sequence[str]) -> int:
         return _loading(options, command)
     if options.subject == "sound":
         return _sound(options, command, terminal)
+    if options.subject == "storing":
+        return _storing(options, command)
     if options.subject == "exactness":
         return _exactness(options, command)
     if options.subject == "integer":
@@ -160,11 +162,20 @@ def build_parser() -> ArgumentParser:
         metavar="NAME,NAME...",
         help=f"of {', '.join(SOUND_ANCHOR_NAMES)}, or none; default all",
     )
+    storing = subjects.add_parser("storing", help="files against lossless WebP of the same latents")
+    storing.add_argument("pictures", type=Path, nargs="+", metavar="FILE", help="pictures to encode")
+    storing.add_argument(
+        "--codec",
+        type=_settings,
+        default=_settings("walloc-image@20,50,80"),
+        metavar="NAME@Q,Q",
+        help="default walloc-image@20,50,80",
+    )
     for subject in (images, speed, integer, large, folder, sound):
         subject.add_argument("--threads", type=positive, default=2, metavar="N", help="CPU threads (default 2)")
     for subject in (images, speed):
         subject.add_argument("--device", default="cpu", metavar="NAME", help="cpu (default) or cuda")
-    for subject in (images, join, compare, speed, integer, coder, large, folder, loading, sound, exactness):
+    for subject in (images, join, compare, speed, integer, coder, large, folder, loading, storing, sound, exactness):
         subject.add_argument("--json", metavar="FILE", help="write the result as JSON, - for standard output")
     return parser
 
@@ -259,6 +270,12 @@ def _sound(options: Namespace, command: list[str], terminal: Terminal) -> int:
         options.folder, codec, qualities, options.anchors, options.threads, command, terminal.progress
     )
     write_result(result, bench_sound.table(result), options.json)
+def _storing(options: Namespace, command: list[str]) -> int:
+    from rarefy.tools import bench_storing
+
+    codec, qualities = options.codec
+    result = bench_storing.measure(options.pictures, codec, qualities, command)
+    write_result(result, bench_storing.table(result), options.json)
     return DONE
 
 
