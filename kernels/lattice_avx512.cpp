@@ -83,21 +83,25 @@ struct Avx512 {
     static void decode_symbols(LatticeGroup& group, size_t n) {
         LockstepStreams& streams = *group.streams;
         Words words(streams);
+        Vector x = _mm512_load_si512(streams.states[streams.lane]);
         for (size_t i = 0; i < n; ++i) {
             if (i % 2 == 0) words.look();
-            decode_one(group, streams, words, group.rows + i * kUnits, group.symbols + i * kUnits);
+            decode_one(group, streams, words, x, group.rows + i * kUnits, group.symbols + i * kUnits);
+            if (streams.lanes == 1) continue;  // the states stay where they are
+            _mm512_store_si512(streams.states[streams.lane], x);
             streams.lane = (streams.lane + 1) & (streams.lanes - 1);
+            x = _mm512_load_si512(streams.states[streams.lane]);
         }
+        _mm512_store_si512(streams.states[streams.lane], x);
         words.write(streams);
         end_truncated(streams);
     }
 
-    static void decode_one(LatticeGroup& group, LockstepStreams& streams, Words& words, const uint16_t* rows,
+    // A symbol of each stream, from states x.
+    static void decode_one(LatticeGroup& group, LockstepStreams& streams, Words& words, Vector& x, const uint16_t* rows,
                            int16_t* symbols) {
         const LockstepTables& tables = group.tables;
         const Vector row = _mm512_cvtepu16_epi32(_mm256_load_si256(reinterpret_cast<const __m256i*>(rows)));
-        uint32_t* at = streams.states[streams.lane];
-        const Vector x = _mm512_load_si512(at);
         const Vector slot = _mm512_and_si512(x, all((1 << tables.precision) - 1));
         const Vector place = _mm512_add_epi32(_mm512_slli_epi32(row, kBucketBits),
                                               _mm512_srli_epi32(slot, tables.precision - kBucketBits));
@@ -118,13 +122,16 @@ struct Avx512 {
         const Vector shorter = _mm512_add_epi32(product, _mm512_sub_epi32(slot, low));
         const __mmask16 is_due = _mm512_mask_cmplt_epu32_mask(_knot_mask16(is_missed), shorter, all(kStateLow));
         const Vector states = words.refill(shorter, is_due);
-        _mm512_store_si512(at, _mm512_mask_mov_epi32(states, is_missed, x));
+        x = _mm512_mask_mov_epi32(states, is_missed, x);
         const Vector found = _mm512_mask_add_epi32(symbol, is_upper, symbol, all(1));
         _mm256_store_si256(reinterpret_cast<__m256i*>(symbols), _mm512_cvtepi32_epi16(found));
         if (is_missed & streams.active) {
+            uint32_t* at = streams.states[streams.lane];
+            _mm512_store_si512(at, x);
             words.write(streams);
             group.decode_missed(streams, tables, is_missed & streams.active, streams.lane, rows, symbols);
             words.read(streams);
+            x = _mm512_load_si512(at);
         }
     }
 };

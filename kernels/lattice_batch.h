@@ -20,7 +20,8 @@ constexpr size_t kPositions = 256;  // of a unit and step, all channels of which
 
 constexpr size_t kUnits = 16;         // of a group
 constexpr size_t kPair = 2 * kUnits;  // two channels of all units at one position, unit by unit
-constexpr size_t kTogether = 4;       // channels whose sums over what is known before them are made at once
+constexpr size_t kTogether = 6;       // channels whose sums over what is known before them are made at once
+constexpr size_t kInside = kTogether / 2;  // pairs of these
 constexpr size_t kStrip = 4;          // positions, likewise
 constexpr int kBucketBits = 7;
 constexpr size_t kPadding = 2 * kPositions + 4;  // bytes behind a stream: a word for each position, and a last look
@@ -52,7 +53,7 @@ using DecodeMissed = void (*)(LockstepStreams& streams, const LockstepTables& ta
 // neighbours, then of the channels before at the position; of scales: magnitudes, differences, residuals before.
 struct BlockWeights {
     const int32_t *means, *scales;
-    // Of channels inside the block, for each of kTogether: their two pairs.
+    // Of channels inside the block: [kTogether][kInside].
     const int32_t *means_inside, *scales_inside;
 };
 

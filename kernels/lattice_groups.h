@@ -72,7 +72,7 @@ public:
         for (const auto& sizes : sizes_) {
             BlockWeights block;
             for (auto [part, size] : {std::pair{&block.means, sizes[0]}, {&block.scales, sizes[1]},
-                                      {&block.means_inside, 2 * kTogether}, {&block.scales_inside, 2 * kTogether}}) {
+                                      {&block.means_inside, kTogether * kInside}, {&block.scales_inside, kTogether * kInside}}) {
                 *part = at;
                 at += size;
             }
@@ -105,14 +105,12 @@ public:
     }
 
 private:
-    using Inside = int32_t[kTogether][2];
-
     // Append the weights of a block of channels: of pairs of features, for each of its channels.
     void add_block(const ChannelTerms* terms, size_t step, size_t channel) {
         const size_t before = channel / 2, around = step ? kNeighbours * pairs_ : 0;
         const size_t means = around + before, scales = step ? around + around / 2 + before : before;
         std::vector<int32_t> mean_weights(means * kTogether), scale_weights(scales * kTogether);
-        std::vector<int32_t> mean_inside(2 * kTogether), scale_inside(2 * kTogether);
+        std::vector<int32_t> mean_inside(kTogether * kInside), scale_inside(mean_inside);
         for (size_t c = channel; c < std::min(channel + kTogether, channels_); ++c) {
             const size_t number = c - channel;
             const auto spread = [&](const std::vector<Term>& from, std::vector<int32_t>& to, size_t first) {
@@ -125,7 +123,7 @@ private:
                 for (const Term& term : from) {
                     if (term.row >= c) continue;  // never: what comes later has no weights
                     int32_t& weight = term.row < channel ? to[(first + term.row / 2) * kTogether + number]
-                                                         : inside[2 * number + (term.row - channel) / 2];
+                                                         : inside[kInside * number + (term.row - channel) / 2];
                     add_weight(weight, term.row, term.weight);
                 }
             };

@@ -142,9 +142,9 @@ private:
                 Sums mean = Ops::load_sums(sums_of(0, c, i) + at), scale = Ops::load_sums(sums_of(1, c, i) + at);
                 for (size_t j = 0; j < inside; ++j) {
                     const Pairs seen = Ops::clip(Ops::load(plane(here, begin + j) + 2 * at));
-                    mean = Ops::dot(mean, seen, Ops::all_pairs(weights.means_inside[2 * number + j]));
+                    mean = Ops::dot(mean, seen, Ops::all_pairs(weights.means_inside[kInside * number + j]));
                     const Pairs apart = Ops::load(residual(i, begin + j) + 2 * at);
-                    scale = Ops::dot(scale, apart, Ops::all_pairs(weights.scales_inside[2 * number + j]));
+                    scale = Ops::dot(scale, apart, Ops::all_pairs(weights.scales_inside[kInside * number + j]));
                 }
                 Ops::finish(mean, scale, g, g.means + i * kUnits + at, g.rows + i * kUnits + at);
             }

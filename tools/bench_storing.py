@@ -1,8 +1,8 @@
 """Sizes of files beside what WaLLoC's authors do with the same latents: lossless WebP of tiled planes.
 
-The arrangement is theirs (package walloc 1.2.1): integers + 128 as bytes, channel (plane, row, column) of an RGB picture
-whose planes are squares of channels side by side, filled up with channels of zeros. Integers beyond a byte have no
-place there; pictures that have some are told and left out of the sums.
+The arrangement is theirs (package walloc 1.2.1): integers + 128 as bytes, channel (plane, row, column) of an RGB
+picture whose planes are squares of channels side by side, filled up with channels of zeros. Integers beyond a byte have
+no place there; pictures that have some are told and left out of the sums.
 """
 
 import io
@@ -48,11 +48,11 @@ def measure(pictures: Sequence[Path], codec: str, qualities: Sequence[float], co
 
 
 def _row(quality: float, files: Sequence[tuple[str, bytes]]) -> dict[str, Any]:
-    from rarefy.codecs import api
+    from rarefy.data import decode
 
     totals, latents_in_all, beyond = dict.fromkeys(("rfy", *map(_name, METHODS)), 0), 0, []
     for name, data in files:
-        latents = api.open(data).latents().numpy()
+        latents = decode([data], output="integers")[0].numpy()
         if latents.min() < LOWEST or latents.max() > HIGHEST:
             beyond.append(name)
             continue
