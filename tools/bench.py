@@ -4,7 +4,8 @@
 reports, `bench compare` tells what changed between two; `bench speed` times one picture, `bench large` large ones and
 parts of them, `bench folder` many small ones; `bench exactness` decodes every encoder's files in every decoder;
 `bench sound` measures a codec of sounds beside Opus and MP3;
-`bench integer` holds the compiled layers of the scale network to torch, `bench coder` the entropy coder to others.
+`bench integer` holds the compiled layers of the scale network to torch, `bench coder` the entropy coder to others;
+`bench loading` and `bench storing` are about latents to learn from.
 Times are wall times of warm calls (the first call of each codec is told apart), sizes are lengths of files.
 """
 
@@ -270,6 +271,9 @@ def _sound(options: Namespace, command: list[str], terminal: Terminal) -> int:
         options.folder, codec, qualities, options.anchors, options.threads, command, terminal.progress
     )
     write_result(result, bench_sound.table(result), options.json)
+    return DONE
+
+
 def _storing(options: Namespace, command: list[str]) -> int:
     from rarefy.tools import bench_storing
 

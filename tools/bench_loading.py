@@ -36,6 +36,8 @@ ROUNDS = 5
 SHARD_BYTES = 10**8
 ENCODED_AT_ONCE = 16
 
+THREADED = "latents, threads, no workers"
+
 Pixels = NDArray[np.uint8]
 
 
@@ -54,6 +56,7 @@ def measure(
         rates = _rates(ways, count, workers)
         decoding = _decoding_us(Samples(latents, "auto", None, 0, None))
         alone = {name: 1e6 / rate for name, rate in _rates(ways, count, 0).items()}
+        rates |= _threaded(ways, count, workers)
     return {
         **environment.describe(command, 1),
         "codec": codec,
@@ -145,6 +148,16 @@ def _rates(ways: dict[str, Any], count: int, workers: int) -> dict[str, float]:
     return {name: count / median(seconds[1:]) for name, seconds in times.items()}  # the first starts the workers
 
 
+def _threaded(ways: dict[str, Any], count: int, threads: int) -> dict[str, float]:
+    """The rate without workers: batches are decoded by threads, and no tensor goes from one process to another."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        return {THREADED: _rates({"latents": ways["latents"]}, count, 0)["latents"]}
+    finally:
+        torch.set_num_threads(before)
+
+
 def _decoding_us(samples: Samples) -> dict[str, float]:
     """Microseconds a sample of the entropy coder's call alone, and of all that it is called for."""
     numbers = range(min(BATCH, len(samples.index)))
@@ -229,7 +242,8 @@ def table(result: dict[str, Any]) -> str:
         f"  {'':28} {'samples/s':>10} {'us, alone':>10} {'bytes':>7}",
     ]
     for name, rate in result["samples_per_second"].items():
-        size = result["bytes_per_sample"]["rfy" if name == "latents" else "jpeg"]
-        lines.append(f"  {name:28} {rate:10.0f} {result['microseconds_in_one_process'][name]:10.0f} {size:7.0f}")
+        size = result["bytes_per_sample"]["rfy" if name.startswith("latents") else "jpeg"]
+        alone = result["microseconds_in_one_process"].get(name)
+        lines.append(f"  {name:28} {rate:10.0f} {'' if alone is None else f'{alone:.0f}':>10} {size:7.0f}")
     parts = ", ".join(f"{name} {value:.0f} us" for name, value in result["decoding_us"].items())
     return "\n".join([*lines, f"  latents {result['speedup']:.2f} times as fast as Pillow with BOX; {parts}", ""])
