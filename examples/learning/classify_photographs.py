@@ -22,6 +22,7 @@ from torch import Tensor
 
 from rarefy.codecs import api
 from rarefy.data import decode
+from rarefy.tools import environment
 from rarefy.tools.bench_loading import jpeg_of_size
 
 CODEC, QUALITY = "walloc-image", 50
@@ -147,6 +148,7 @@ def main(folder: Path, result: Path | None) -> None:
         )
     if result is not None:
         facts = {
+            **environment.describe(["python", Path(__file__).name, folder.name], torch.get_num_threads()),
             "codec": CODEC,
             "quality": QUALITY,
             "photographs": PHOTOGRAPHS,

@@ -8,6 +8,7 @@ latents to latents of mirrored pictures, too, and tells how far off that is.
 import json
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from photographs import EPOCHS, accuracies, crops, large_enough, middle, network
 from torch import Tensor
 
 from rarefy.codecs.weights import load_codec
+from rarefy.tools import environment
 
 CODEC, QUALITY = "walloc-image", 50
 PHOTOGRAPHS, TRAINED, TESTED, SEEDS = 60, 16, 16, 3
@@ -80,6 +82,11 @@ def errors(found: Tensor, wanted: Tensor) -> dict[str, float]:
     return {"of all": float(difference.norm() / size.norm()), "mean of channels": float(by_channel.mean())}
 
 
+def scaled(way: Callable[[int, int], Tensor], deviation: Tensor, seed: int, epoch: int) -> Tensor:
+    """What the network sees."""
+    return way(seed, epoch) / deviation
+
+
 def half_of(one: Tensor, other: Tensor, seed: int, epoch: int) -> Tensor:
     """Each sample from one of two, by chance."""
     source = torch.Generator().manual_seed(10**6 + 1000 * seed + epoch)
@@ -134,7 +141,7 @@ def main(folder: Path, result: Path | None) -> None:
     for name, way in ways.items():
         found[name] = accuracies(
             lambda: network(stored.shape[1], 3, 1, PHOTOGRAPHS),
-            lambda seed, epoch, way=way: way(seed, epoch) / deviation,  # type: ignore[misc]
+            partial(scaled, way, deviation),
             learn.labels,
             middle(tests, USED) / deviation,
             test.labels,
@@ -143,6 +150,7 @@ def main(folder: Path, result: Path | None) -> None:
         print(f"{name:50} {spread(found[name])} %", flush=True)
     if result is not None:
         facts = {
+            **environment.describe(["python", Path(__file__).name, folder.name], torch.get_num_threads()),
             "codec": CODEC,
             "quality": QUALITY,
             "photographs": PHOTOGRAPHS,
