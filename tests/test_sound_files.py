@@ -1,13 +1,17 @@
 """Sounds to files and back: every rate and number of channels, parts equal to the whole, damage told, tags kept."""
 
 import io
+import random
 import tracemalloc
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from fuzz.mutation import mutated
+from fuzz.sealing import sealed
 from sound_codecs import tiny
 from sounds import TAGS, signal_to_noise, tones
 
@@ -226,6 +230,26 @@ def test_every_truncation_and_many_flips_are_told(coded: bytes) -> None:
         damaged[place] ^= 1 << int(rng.integers(8))
         with pytest.raises(rarefy.RarefyError):
             rarefy.decode(bytes(damaged))
+
+
+def test_mutations_with_fitting_checksums_cost_an_error_or_give_a_sound() -> None:
+    seeds = [
+        rarefy.encode(smooth(*shape), quality=40) for shape in ((2, 600, 44_100), (1, 900, 8_000), (6, 300, 48_000))
+    ]
+    tagged = Audio(smooth(1, 400).samples, 44_100, "PCM_24", TAGS)
+    seeds += [rarefy.encode(tagged), rarefy.encode(smooth(1, 24_000 * 4, 24_000), quality=0)]
+    source, limits = random.Random(5), rarefy.Limits(seconds=60, samples=1 << 22, symbols=1 << 18, channels=8)
+    outcomes: Counter[str] = Counter()
+    for _ in range(200):
+        data = sealed(mutated(source, seeds))
+        try:
+            sound = rarefy.decode(data, limits=limits)
+        except rarefy.RarefyError as error:
+            outcomes[type(error).__name__] += 1
+        else:
+            assert np.isfinite(sound.samples).all()
+            outcomes["Audio"] += 1
+    assert outcomes["Audio"] > 2 and len(outcomes) > 4, outcomes
 
 
 def test_symbols_of_other_units_are_told(coded: bytes) -> None:

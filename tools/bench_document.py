@@ -3,6 +3,7 @@
 A table stands between `<!-- table: results/NAME.json -->` and `<!-- end -->`; a test fails while one is not current.
 """
 
+import json
 import re
 import sys
 from pathlib import Path
@@ -24,25 +25,48 @@ def main() -> int:
 
 def current(text: str) -> str:
     """Return a document with tables as its results have them."""
-    return PLACE.sub(lambda place: place[1] + tables(joined([read_result(ROOT / place[2])])) + place[3], text)
+    return PLACE.sub(lambda place: place[1] + _tables_of(ROOT / place[2]) + place[3], text)
+
+
+def _tables_of(path: Path) -> str:
+    """The tables of a result of `rarefy bench sound`, or of one of pictures."""
+    result = json.loads(path.read_bytes())
+    return sound_tables(result) if "sound" in result["rows"][0] else tables(joined([read_result(path)]))
+
+
+def sound_tables(result: dict[str, Any]) -> str:
+    """Return command, machine and means of a result of sounds, as Markdown."""
+    sounds = len({row["sound"] for row in result["rows"]})
+    columns = ("sounds", "files as large as at quality", "codec", "kbit/s", "SI-SDR, dB", "mel distance")
+    lines = [*_circumstances(result, _count(sounds, "sound")), _line([*columns]), _line(["---"] * len(columns))]
+    for row in result["means"]:
+        numbers = [_number(row["kbps"], 1), _number(row["si_sdr_db"], 2), _number(row["mel_distance"], 3)]
+        lines.append(_line([row["kind"], f"{row['quality']:g}", row["codec"], *numbers]))
+    return "\n".join(lines) + "\n"
 
 
 def tables(result: dict[str, Any]) -> str:
     """Return command, machine, points of the codecs under test, and rate differences, as Markdown."""
-    machine, names = result["machine"], ", ".join(f"{name} {version}" for name, version in result["versions"].items())
     lines = [
-        "```console",
-        f"$ {result['command']}",
-        "```",
-        "",
-        f"{_count(result['pictures'], 'picture')}; commit {result['commit']}, {machine['cpu']} "
-        f"({_count(machine['cores'], 'core')}), {_count(machine['threads'], 'thread')}, {names}.",
-        "",
+        *_circumstances(result, _count(result["pictures"], "picture")),
         *_points(result),
         "",
         *_differences(result),
     ]
     return "\n".join(lines) + "\n"
+
+
+def _circumstances(result: dict[str, Any], amount: str) -> list[str]:
+    machine, names = result["machine"], ", ".join(f"{name} {version}" for name, version in result["versions"].items())
+    return [
+        "```console",
+        f"$ {result['command']}",
+        "```",
+        "",
+        f"{amount}; commit {result['commit']}, {machine['cpu']} "
+        f"({_count(machine['cores'], 'core')}), {_count(machine['threads'], 'thread')}, {names}.",
+        "",
+    ]
 
 
 def _points(result: dict[str, Any]) -> list[str]:

@@ -25,7 +25,20 @@ def files() -> list[bytes]:
     named = Header(codec="mine", weights=bytes(range(8)), width=300, height=20, quality=25600, tile=256)
     grid = Header(codec="image", weights=bytes(32), width=100, height=70, quality=77, tile=32)
     units = tuple(Unit({"latents": bytes([number]) * (number % 5)}, number << 20) for number in range(12))
+    sound = Header(
+        medium="sound",
+        codec="walloc-audio",
+        weights=bytes(4),
+        sample_rate=8000,
+        length=60_000,
+        channels=3,
+        sample_format="PCM_24",
+        level=-8,
+        quality=12800,
+        span=1024,
+    )
     made = (
+        File(sound, units[:6], {"tags": b"\5title\1a"}),
         File(plain, (Unit({"latents": bytes(range(5))}, 123456789),)),
         File(named, (Unit({"latents": b"\1\2", "hint": b"\xaa"}, 1), Unit({"latents": b""}, 0)), {"xmp": b"<x/>"}),
         File(grid, units, {"icc": b"profile", "exif": b"II*\0", "xmp": bytes(30)}),
