@@ -1,6 +1,8 @@
 """WaLLoC for sound: its networks, its recipe, and runs of a tiny one from crops to a weights file."""
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -8,6 +10,7 @@ import pytest
 import torch
 from sound_codecs import TINY, tiny
 
+from rarefy.codecs.audio import read_audio
 from rarefy.codecs.registry import build
 from rarefy.codecs.sound import SoundCodec
 from rarefy.codecs.sound_level import LEVEL_MAX, LEVEL_MIN, SPREAD, gain_of, level_of
@@ -177,3 +180,28 @@ def test_weights_with_integers_of_no_part_are_refused(tmp_path: Path) -> None:
     save_file(load_file(path) | {"exact.third.means": torch.zeros(1, dtype=torch.int16)}, path, facts)
     with pytest.raises(WeightsError, match="third"):
         read_weights(path)
+
+
+@pytest.mark.slow
+def test_a_run_ends_in_weights_that_code(recipe_file: Path, sounds: Path, tmp_path: Path) -> None:
+    run, weights = tmp_path / "run", tmp_path / "weights/walloc-audio.safetensors"
+    weights.parent.mkdir()
+    data = ["--data", str(sounds)]
+
+    def rarefy(*arguments: str) -> str:
+        done = subprocess.run(
+            [sys.executable, "-m", "rarefy", *arguments], capture_output=True, text=True, timeout=300, check=False
+        )
+        assert done.returncode == 0, done.stderr
+        return done.stderr + done.stdout
+
+    told = rarefy("train", str(recipe_file), *data, "--out", str(run), "--device", "cpu")
+    assert "minutes for stereo" in told and "quality  95" in told
+    told = rarefy("weights", "export", str(run), "-o", str(weights), *data, "--held-back-one-in", "5")
+    assert told.count("of rate against float networks") == 3
+    assert "exact up to" in rarefy("weights", "verify", str(weights))
+    codec = read_weights(weights)
+    assert isinstance(codec, SoundCodec)
+    audio = read_audio(sounds / "1.wav")
+    decoded = codec.decode(codec.encode(audio, 90))
+    assert np.square(decoded.samples - audio.samples).mean() < 0.5 * np.square(audio.samples).mean()
