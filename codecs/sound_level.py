@@ -12,9 +12,9 @@ LEVEL_MIN, LEVEL_MAX = -128, 127
 
 
 def level_of(mean_square: float) -> int:
-    """The level of samples with this mean square; silence has 0."""
+    """The level of samples with this mean square; silence has the lowest, so that it comes back below any step."""
     if not mean_square > 0:
-        return 0
+        return LEVEL_MIN
     return min(LEVEL_MAX, max(LEVEL_MIN, round(STEPS * math.log2(math.sqrt(mean_square) / SPREAD))))
 
 

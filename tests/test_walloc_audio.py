@@ -117,7 +117,7 @@ def test_levels_bring_samples_to_one_spread() -> None:
     for spread in (1e-4, 0.03, 0.1, 0.9, 3.0):
         left = spread / gain_of(level_of(spread**2))
         assert abs(np.log2(left / SPREAD)) <= 1 / 16 + 1e-9
-    assert level_of(0.0) == 0 and gain_of(0) == 1
+    assert level_of(0.0) == LEVEL_MIN and gain_of(0) == 1
     assert level_of(1e30) == LEVEL_MAX and level_of(1e-30) == LEVEL_MIN
 
 
