@@ -33,7 +33,7 @@ LOADED = 5  # times that loading is timed
 
 
 class Way(NamedTuple):
-    """How samples are stored and given: files to float32 [N, C, h, w], of `reduction` pixels for each position.
+    """How samples are stored and given: files to numbers [N, C, h, w], of `reduction` pixels for each position.
 
     kernel, stride: of the network's first layer.
     """
@@ -100,7 +100,7 @@ def load(way: Way, files: Sequence[bytes]) -> tuple[Tensor, float]:
         begin = perf_counter()
         batches = [way.load(files[first : first + BATCH]) for first in range(0, len(files), BATCH)]
         rates.append(len(files) / (perf_counter() - begin))
-    return torch.cat(batches).float(), max(rates)
+    return torch.cat(batches), max(rates)
 
 
 def measure(way: Way, learn: Any, test: Any) -> dict[str, Any]:
@@ -108,8 +108,8 @@ def measure(way: Way, learn: Any, test: Any) -> dict[str, Any]:
     files, tests = way.store(learn.pixels), way.store(test.pixels)
     inputs, rate = load(way, files)
     test_inputs, _ = load(way, tests)
-    scale = inputs.std((0, 2, 3), keepdim=True)
-    inputs, test_inputs = inputs / scale, middle(test_inputs / scale, USED // way.reduction)
+    scale = torch.stack([channel.float().std() for channel in inputs.unbind(1)])[:, None, None]
+    test_inputs = middle(test_inputs, USED // way.reduction) / scale
     step = STRIDE // way.reduction
 
     def network_of_way() -> torch.nn.Module:
@@ -117,7 +117,7 @@ def measure(way: Way, learn: Any, test: Any) -> dict[str, Any]:
 
     found = accuracies(
         network_of_way,
-        lambda seed, epoch: crops(inputs, USED // way.reduction, step, epoch, seed),
+        lambda seed, epoch: crops(inputs, USED // way.reduction, step, epoch, seed) / scale,
         learn.labels,
         test_inputs,
         test.labels,
