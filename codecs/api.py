@@ -49,6 +49,7 @@ def encode(
     target_bpp: float | None = ...,
     target_psnr: float | None = ...,
     target_kbps: float | None = ...,
+    effort: int = ...,
     sample_rate: int | None = ...,
     threads: int | None = ...,
     device: str = ...,
@@ -64,6 +65,7 @@ def encode(
     target_bpp: float | None = ...,
     target_psnr: float | None = ...,
     target_kbps: float | None = ...,
+    effort: int = ...,
     sample_rate: int | None = ...,
     threads: int | None = ...,
     device: str = ...,
@@ -78,6 +80,7 @@ def encode(
     target_bpp: float | None = None,
     target_psnr: float | None = None,
     target_kbps: float | None = None,
+    effort: int = 0,
     sample_rate: int | None = None,
     threads: int | None = None,
     device: str = "cpu",
@@ -91,14 +94,16 @@ def encode(
 
     quality: 0 (smallest) to 100; 50 if nothing is said. Instead of it one target: target_size in bytes, target_bpp in
     bits per pixel, target_kbps in thousands of bits per second of a sound (none is exceeded; all are filled to 99 % or
-    more), or target_psnr of a picture in dB (reached). threads: of torch, while this runs. precision: of the
-    transforms, auto, float32 or bfloat16. Pictures of a list that have equal sizes run through the networks together.
+    more), or target_psnr of a picture in dB (reached). effort: 0, or
+    1 to 6 for a search that makes files of pictures smaller (seconds at 3, and twice as long with each one more).
+    threads: of torch, while this runs. precision: of the transforms, auto, float32 or bfloat16. Pictures of a list that
+    have equal sizes run through the networks together.
 
     Raises MediaError for what is neither, OptionError for options out of range and targets that no quality reaches.
     """
     if codec is None and isinstance(source, list) and any(map(is_sound, source)):
         rate: dict[str, Any] = {"target_size": target_size, "target_bpp": target_bpp, "target_psnr": target_psnr}
-        machine: dict[str, Any] = {"threads": threads, "device": device, "precision": precision}
+        machine: dict[str, Any] = {"threads": threads, "device": device, "precision": precision, "effort": effort}
         return [encode(one, None, quality, **rate, target_kbps=target_kbps, **machine) for one in source]
     is_for_sound = is_sound(source) or sample_rate is not None
     name = codec or DEFAULT_CODECS["sound" if is_for_sound else "image"]
@@ -109,6 +114,8 @@ def encode(
         coder = load_any(name, device)
         items = source if isinstance(source, list) else [source]
         if isinstance(coder, SoundCodec):
+            if effort:
+                raise OptionError(f'codec "{name}" has no search: leave out the effort')
             wanted = DEFAULT_QUALITY if quality is None else quality
             sounds = [encode_sound(one, coder, wanted, target, precision, sample_rate) for one in items]
             return sounds if isinstance(source, list) else sounds[0]
@@ -118,7 +125,7 @@ def encode(
         data: list[bytes] = []
         kind = attrgetter("height", "width", "channels")
         for group in _alike(map(as_image, items), kind, device):
-            data += _encode(group, coder, quality, target, precision)
+            data += _encode(group, coder, quality, target, precision, effort)
         return data if isinstance(source, list) else data[0]
 
 
@@ -131,11 +138,11 @@ def _target(quality: float | None, **wanted: float | None) -> Target | None:
 
 
 def _encode(
-    images: list[Image], coder: Codec, quality: float | None, target: Target | None, precision: str
+    images: list[Image], coder: Codec, quality: float | None, target: Target | None, precision: str, effort: int
 ) -> list[bytes]:
     if target is not None:
-        return [encode_to(coder, image, target, precision) for image in images]
-    return coder.encode_alike(images, DEFAULT_QUALITY if quality is None else quality, precision)
+        return [encode_to(coder, image, target, precision, effort) for image in images]
+    return coder.encode_alike(images, DEFAULT_QUALITY if quality is None else quality, precision, effort)
 
 
 def _alike(items: Iterable[Item], kind: Callable[[Item], tuple[int, ...]], device: str) -> Iterator[list[Item]]:

@@ -67,13 +67,15 @@ class Codec(AnyCodec):
         y_hat, bits = self.bottleneck(self.analysis(x, unit), level / 100)
         return Output(self.synthesis(y_hat, unit), bits)
 
-    def encode(self, image: Image, quality: float, precision: str = "auto") -> bytes:
-        """A picture to the bytes of a file; quality 0..100."""
-        return self.encode_alike([image], quality, precision)[0]
+    def encode(self, image: Image, quality: float, precision: str = "auto", effort: int = 0) -> bytes:
+        """A picture to the bytes of a file; quality 0..100; effort: see `Encoder`."""
+        return self.encode_alike([image], quality, precision, effort)[0]
 
-    def encode_alike(self, images: Sequence[Image], quality: float, precision: str = "auto") -> list[bytes]:
+    def encode_alike(
+        self, images: Sequence[Image], quality: float, precision: str = "auto", effort: int = 0
+    ) -> list[bytes]:
         """Pictures of one size to files, at once through the networks."""
-        return Encoder(self, images, precision).files(quality_q256(quality))
+        return Encoder(self, images, precision, effort=effort).files(quality_q256(quality))
 
     def decode(self, data: bytes | File, limits: Limits | None = None, precision: str = "auto") -> Image:
         """A file's bytes (or a file read already) to a picture; raises RarefyErrors for damaged or foreign files.

@@ -14,13 +14,17 @@ from rarefy.codecs.decoding import WHOLE_PIXELS
 from rarefy.codecs.grid import Box, Grid, divided, extents, grown, relative
 from rarefy.codecs.limits import Limits
 from rarefy.codecs.media import Image
-from rarefy.codecs.parallel import side_by_side
+from rarefy.codecs.parallel import side_by_side, whole_number
 from rarefy.codecs.transparency import fill_invisible
+from rarefy.entropy.gains import position_of
 from rarefy.entropy.precision import require_float32
+from rarefy.entropy.search import Searchable, refine
+from rarefy.errors import OptionError
 
 if TYPE_CHECKING:
-    from rarefy.codecs.base import Codec
+    from rarefy.codecs.base import Codec, Unit
 
+EFFORTS = range(7)
 TILE = 768  # rate and the time of a region in balance; docs/ARCHITECTURE.md has the measurement
 
 
@@ -29,11 +33,26 @@ def tile_for(height: int, width: int, stride: int) -> int:
     return TILE - TILE % stride if height * width > WHOLE_PIXELS else 0
 
 
+def searched(codec: "Codec", effort: int) -> Searchable | None:
+    """The bottleneck to search, None for no effort.
+
+    Raises OptionError for an effort that there is not, and for codecs without a search.
+    """
+    if whole_number(effort, "effort") not in EFFORTS:
+        raise OptionError(f"effort {effort}: it is a whole number from {EFFORTS[0]} to {EFFORTS[-1]}")
+    if not effort:
+        return None
+    if not isinstance(codec.bottleneck, Searchable):
+        raise OptionError(f'codec "{codec.name}" has no search: leave out the effort')
+    return codec.bottleneck
+
+
 class Encoder:
     """Pictures of one size on their way to files.
 
     tile: side of the units, by default `tile_for`. keep: whether latents are kept for the next quality (5 bytes a pixel
-    with 320 latents at 1/16). precision: of the transforms.
+    with 320 latents at 1/16). precision: of the transforms. effort: 0, or 1 to 6 for 2^effort rounds of a search for
+    symbols that cost less; raises OptionError where the codec has none.
     """
 
     def __init__(
@@ -44,9 +63,12 @@ class Encoder:
         *,
         tile: int | None = None,
         keep: bool = False,
+        effort: int = 0,
     ) -> None:
         require_float32(codec)
         self.codec, self.images, self.precision = codec, images, precision
+        self._search = searched(codec, effort)
+        self._rounds = 1 << effort
         self.shape = (images[0].height, images[0].width)
         if tile is None:
             tile = tile_for(*self.shape, codec.stride) if codec.has_regions else 0
@@ -87,7 +109,8 @@ class Encoder:
     def _unit(self, number: int, quality: int) -> list[container.Unit]:
         """One unit of every picture."""
         with torch.inference_mode():
-            coded = self.codec.bottleneck.compress(self._latents(number, quality), quality)
+            y = self._latents(number, quality) if self._search is None else self._refined(number, quality)
+            coded = self.codec.bottleneck.compress(y, quality)
         planes = self._alpha_sections(number)
         return [
             container.Unit(sections | ({ALPHA: plane} if plane is not None else {}), checksum)
@@ -97,15 +120,52 @@ class Encoder:
     def _latents(self, number: int, quality: int) -> Tensor:
         if self._kept is not None and number in self._kept:
             return self._kept[number]
-        stride, box = self.codec.stride, self.grid.box(number)
-        window = grown(box, self.codec.halo * stride, self.shape)
-        with self.codec.transforms(self.precision):
-            y = self.codec.analysis(self._pixels(window), self.codec.unit(quality, box))
-        rows, columns = relative(divided(box, stride), divided(window, stride))
-        y = y[:, :, rows, columns].contiguous(memory_format=torch.channels_last)
+        box = self.grid.box(number)
+        window = self._window(box)
+        y = self._analysed(window, self.codec.unit(quality, box))[self._within(box, window)]
+        y = y.contiguous(memory_format=torch.channels_last)
         if self._kept is not None:
             self._kept[number] = y
         return y
+
+    def _window(self, box: Box) -> Box:
+        """A unit with its halo."""
+        return grown(box, self.codec.halo * self.codec.stride, self.shape)
+
+    def _analysed(self, window: Box, unit: "Unit") -> Tensor:
+        with self.codec.transforms(self.precision):
+            return self.codec.analysis(self._pixels(window), unit)
+
+    def _within(self, box: Box, window: Box) -> tuple[slice, ...]:
+        """Where a unit's latents are among those of its window."""
+        stride = self.codec.stride
+        return slice(None), slice(None), *relative(divided(box, stride), divided(window, stride))
+
+    def _refined(self, number: int, quality: int) -> Tensor:
+        """Latents of a unit whose symbols cost less, each picture's by itself.
+
+        Error counts in the whole window, where the neighbours' latents are as they were before rounding.
+        """
+        bottleneck = self._search
+        assert bottleneck is not None
+        box = self.grid.box(number)
+        window = self._window(box)
+        unit, within, (height, width) = self.codec.unit(quality, window), self._within(box, window), extents(window)
+        around, pixels = self._analysed(window, unit), self._pixels(window)[:, :, :height, :width]
+        # A mean over three colours, and one price a pixel.
+        price = 255**2 / 3 * float(self.codec.bottleneck.rate_multiplier(position_of(quality, around.device)))
+
+        def search(y: Tensor, target: Tensor) -> Tensor:
+            def restore(y_hat: Tensor) -> Tensor:
+                whole = y.clone()
+                whole[within] = y_hat
+                with self.codec.transforms(self.precision):
+                    return self.codec.synthesis(whole, unit)[:, :, :height, :width]
+
+            return refine(bottleneck, y[within], quality, restore, target, price, self._rounds)
+
+        found = [search(y, x) for y, x in zip(around.split(1), pixels.split(1), strict=True)]
+        return torch.cat(found).contiguous(memory_format=torch.channels_last)
 
     def _pixels(self, window: Box) -> Tensor:
         """A window of every picture: float32 [B, 3, h, w] in 0..1, repeated at the end up to the codec's stride."""

@@ -65,13 +65,13 @@ class Target:
         return self.size
 
 
-def encode_to(codec: Codec, image: Image, target: Target, precision: str = "auto") -> bytes:
-    """The file that comes nearest to a target on its right side.
+def encode_to(codec: Codec, image: Image, target: Target, precision: str = "auto", effort: int = 0) -> bytes:
+    """The file that comes nearest to a target on its right side; every quality that is tried takes its effort.
 
     Sizes are filled to 99 % or more, unless quality 100 needs less or the file is so small that one step of the quality
     is more than that. Raises OptionError where no quality gets there.
     """
-    encoder = Encoder(codec, [image], precision, keep=True)
+    encoder = Encoder(codec, [image], precision, keep=True, effort=effort)
     size = target.size_for(image)
     if size is not None:
         return _largest_within(lambda quality: encoder.files(quality)[0], size)

@@ -10,6 +10,7 @@ from typing import Protocol
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
@@ -17,6 +18,7 @@ from rarefy.entropy.gains import GAIN_LAMBDA, QUALITY_LEVELS, Gains, along_quali
 from rarefy.entropy.integer import EXACT, PEAK, IntegerScaleNetwork
 from rarefy.entropy.integers_file import named_integers, read_integers
 from rarefy.entropy.likelihood import LN2, at_least, log_probability, logistic_bits, round_through, rounded_bits
+from rarefy.entropy.search import Trial
 from rarefy.entropy.tables import Tables, likely_part, scale_tables
 from rarefy.errors import WeightsError
 
@@ -209,10 +211,30 @@ class Hyperprior(Gains):
         z = self.h_a(scaled).float()
         z_hat = round_through(z)
         features = self.scales.features(z_hat, along_quality(self.embedding, position))
-        y_hat, bits = self._code(scaled, features, position)
+        y_hat, v, inverse_scale = self._code(scaled, features, position)
+        bits = logistic_bits(v, inverse_scale).sum((1, 2, 3))
         return y_hat * back, bits + self._hyper_bits(z, position).sum((1, 2, 3))
 
-    def _code(self, scaled: Tensor, features: Tensor, position: Tensor) -> tuple[Tensor, Tensor]:
+    def trial(self, y: Tensor, position: Tensor) -> Trial:
+        """See `rarefy.entropy.search.Searchable`; hyper-latents follow the latents and are no part of the search."""
+        gain, back = self.gains(position)
+        scaled = y * gain
+        height, width = y.shape[2:]
+        with torch.no_grad():
+            missing = (0, -width % HYPER_STRIDE, 0, -height % HYPER_STRIDE)
+            z = self.h_a(F.pad(scaled, missing, mode="replicate") if any(missing) else scaled).float().round()
+            features = self.scales.features(z, along_quality(self.embedding, position))[:, :, :height, :width]
+            hyper_bits = self._hyper_bits(z, position).sum()
+        y_hat, v, inverse_scale = self._code(scaled, features, position)
+        symbols = v.detach().round()
+        bits = log_probability(symbols, inverse_scale) / -LN2
+        lower, higher = (
+            (log_probability(symbols + step, inverse_scale.detach()) / -LN2 - bits).detach() for step in (-1, 1)
+        )
+        return Trial(y_hat * back, bits.sum() + hyper_bits, lower, higher, v.detach() - symbols, gain)
+
+    def _code(self, scaled: Tensor, features: Tensor, position: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """The four steps: reconstructed latents, what was rounded for them, and the inverse scales of that."""
         spread, start = self.spread(position), self.start_index(position)
         masks = step_masks(self.phases, *scaled.shape[1:])
         index, v = torch.zeros_like(scaled), torch.zeros_like(scaled)
@@ -226,7 +248,7 @@ class Hyperprior(Gains):
             y_hat = torch.where(mask, symbol + mu, y_hat)
             magnitudes = torch.where(mask, torch.asinh(symbol.abs()), magnitudes)
         inverse_scale = torch.exp(-SCALE_STEP * at_least(start + index, 0.0).clamp(max=SCALE_COUNT - 1)) / SCALE_LOW
-        return y_hat, logistic_bits(v, inverse_scale).sum((1, 2, 3))
+        return y_hat, v, inverse_scale
 
     @torch.no_grad()
     def build_tables(self) -> Tables:

@@ -7,6 +7,7 @@ the channels before its own at its position. This is the differentiable form in 
 `rarefy.entropy.lattice_integers` codes.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
 from itertools import product
@@ -19,8 +20,9 @@ from torch import Tensor, nn
 
 from rarefy.entropy.gains import QUALITY_LEVELS, Gains, along_quality, level_of, position_of
 from rarefy.entropy.integers_file import named_integers, read_integers
-from rarefy.entropy.likelihood import at_least, logistic_bits, round_through
+from rarefy.entropy.likelihood import LN2, at_least, log_probability, round_through, symbol_bits
 from rarefy.entropy.precision import require_float32
+from rarefy.entropy.search import Trial
 from rarefy.errors import WeightsError
 
 if TYPE_CHECKING:
@@ -86,7 +88,7 @@ def places(step: Step, shape: tuple[int, ...]) -> tuple[NDArray[np.int64], NDArr
     return np.ravel_multi_index(tuple(own), shape), neighbours
 
 
-@torch.compiler.assume_constant_result
+@torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]  # torch leaves it untyped
 def _places_on(axes: int, number: int, shape: tuple[int, ...], device: torch.device) -> tuple[Tensor, Tensor]:
     """`places` of a step as tensors that stay on a device: constants for code that is compiled or recorded."""
     return _kept_places(axes, number, shape, device)
@@ -226,16 +228,39 @@ class Lattice(Gains):
         gain, back = self._shaped_gains(position)
         scaled = y * gain
         symbols = round_through(scaled)
-        return symbols * back, self._bits(scaled, symbols, position)
-
-    def _bits(self, scaled: Tensor, symbols: Tensor, position: Tensor) -> Tensor:
-        shape = tuple(scaled.shape[2:])
-        scaled, symbols = scaled.flatten(2), symbols.flatten(2)
-        starts = torch.exp(along_quality(self.start, position))
-        mask = torch.tril(torch.ones(self.channels, self.channels, device=scaled.device), -1)
+        flat, coded = scaled.flatten(2), symbols.detach().flatten(2)
         bits = scaled.new_zeros(len(scaled))
+        for own, mean, scale in self._walk(symbols, position):
+            distance = coded.index_select(2, own) - mean
+            bits = bits + symbol_bits(flat.index_select(2, own), distance, 1 / scale).sum((1, 2))
+        return symbols * back, bits
+
+    def trial(self, y: Tensor, position: Tensor) -> Trial:
+        """See `rarefy.entropy.search.Searchable`."""
+        gain, back = self._shaped_gains(position)
+        scaled = y * gain
+        symbols = round_through(scaled)
+        coded = symbols.detach().flatten(2)
+        lower, higher = torch.zeros_like(coded), torch.zeros_like(coded)
+        total = scaled.new_zeros(())
+        for own, mean, scale in self._walk(symbols, position):
+            distance, inverse = coded.index_select(2, own) - mean, 1 / scale
+            bits = log_probability(distance, inverse) / -LN2
+            total = total + bits.sum()
+            with torch.no_grad():
+                for other, step in ((lower, -1), (higher, 1)):
+                    other.index_copy_(2, own, log_probability(distance + step, inverse) / -LN2 - bits)
+        remainder = (scaled - symbols).detach()
+        return Trial(symbols * back, total, lower.reshape(scaled.shape), higher.reshape(scaled.shape), remainder, gain)
+
+    def _walk(self, symbols: Tensor, position: Tensor) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+        """For each step the flat positions [n], and means and scales [B, latents, n] of the symbols there."""
+        shape = tuple(symbols.shape[2:])
+        symbols = symbols.flatten(2)
+        starts = torch.exp(along_quality(self.start, position))
+        mask = torch.tril(torch.ones(self.channels, self.channels, device=symbols.device), -1)
         for number, step in enumerate(steps(self.axes)):
-            own, neighbours = _places_on(self.axes, number, shape, scaled.device)
+            own, neighbours = _places_on(self.axes, number, shape, symbols.device)
             if not len(own):
                 continue
             here = symbols.index_select(2, own)
@@ -249,6 +274,4 @@ class Lattice(Gains):
                 scale = scale + at_least(self.scales[number], 0.0) @ around.abs().transpose(1, 2).flatten(1, 2)
                 scale = scale + at_least(self.differences[number], 0.0) @ apart.transpose(1, 2).flatten(1, 2)
             scale = scale + (at_least(self.scales_across[number], 0.0) * mask) @ (here - mean).abs()
-            scale = at_least(scale, SCALE_LOW).clamp(max=SCALE_HIGH)
-            bits = bits + logistic_bits(scaled.index_select(2, own) - mean, 1 / scale).sum((1, 2))
-        return bits
+            yield own, mean, at_least(scale, SCALE_LOW).clamp(max=SCALE_HIGH)

@@ -47,6 +47,21 @@ def logistic_bits(v: Tensor, inverse_scale: Tensor) -> Tensor:
     return rounded_bits(v, lambda u: log_probability(u, inverse_scale) / -LN2)
 
 
+def symbol_bits(v: Tensor, distance: Tensor, inverse_scale: Tensor) -> Tensor:
+    """Bits of the integer round(v), `distance` from the mean of a logistic that need not be an integer.
+
+    Exact, and differentiable in the mean and the scale through `distance` and `inverse_scale`; in v, which `distance`
+    knows as a constant, with the mean gradient of `rounded_bits`. All tensors have one shape.
+    """
+
+    def bits(u: Tensor) -> Tensor:
+        return log_probability(u, inverse_scale) / -LN2
+
+    with torch.no_grad():
+        slope = bits(distance + 0.5) - bits(distance - 0.5)
+    return bits(distance) + (v - v.detach()) * slope
+
+
 class AtLeast(torch.autograd.Function):
     """max(x, bound); the gradient passes below the bound where a descent step would raise x (Ballé's lower bound)."""
 

@@ -56,26 +56,27 @@ def item(name: str, pixels: Pixels) -> Item[Pixels]:
 
 
 def rarefy_candidate(setting: Setting, threads: int, device: str) -> Candidate[Pixels]:
-    """Return a codec of rarefy at some qualities."""
+    """Return a codec of rarefy at some qualities; `image+3` is the codec image with effort 3."""
     from rarefy.codecs import api
     from rarefy.codecs.weights import load_codec
 
-    name, qualities = setting
+    whole, qualities = setting
+    name, _, effort = whole.partition("+")
     codec = load_codec(name, device)  # the one that `encode` and `decode` use: it is timed inside
 
     def encode(pixels: Pixels, quality: float) -> bytes:
-        return api.encode(pixels, codec=name, quality=quality, threads=threads, device=device)
+        return api.encode(pixels, codec=name, quality=quality, effort=int(effort or 0), threads=threads, device=device)
 
     def decode(data: bytes) -> Pixels:
         return np.asarray(api.decode(data, threads=threads, device=device))
 
     return Candidate(
-        name,
+        whole,
         qualities,
         encode,
         decode,
         is_anchor=False,
-        describe=f"rarefy {name}, {device}",
+        describe=f"rarefy {name}, {device}" + (f", effort {effort}" if effort else ""),
         version=f"{codec.weights_hash.hex()} {source_digest()}",
         size_parts=lambda data: size_parts(data, codec),
         times=lambda: codec_times(codec),

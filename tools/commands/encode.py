@@ -118,7 +118,9 @@ def _encode_pictures(originals: Sequence[Original], options: Namespace) -> list[
 
     rate: dict[str, Any] = target_of(options) or {"quality": options.quality}
     images = [original.image for original in originals]
-    datas = api.encode(images, codec=options.codec, threads=options.threads, device=options.device, **rate)
+    datas = api.encode(
+        images, codec=options.codec, effort=options.effort, threads=options.threads, device=options.device, **rate
+    )
     if options.verify:
         compare(images, datas, options)
     return [Encoded(original, data) for original, data in zip(originals, datas, strict=True)]

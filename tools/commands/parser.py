@@ -14,6 +14,7 @@ PASSED_ON = {
     "bench": ("rarefy.tools.bench", "measure rate, fidelity and speed against other codecs"),
 }
 PREVIEWS = (2, 4, 8)
+EFFORTS = range(7)
 LABELS = ("folder", "json", "none")
 
 
@@ -57,6 +58,14 @@ def _add_encode(parser: ArgumentParser) -> None:
     _add_output(parser)
     _add_codec(parser, default=None)
     add_rate(parser, default=50.0)
+    parser.add_argument(
+        "--effort",
+        type=int,
+        choices=EFFORTS,
+        default=0,
+        metavar="N",
+        help="1 to 6: smaller files of pictures: a search of seconds at 3, twice as long with each one more",
+    )
     parser.add_argument(
         "--strip",
         action="store_true",

@@ -113,6 +113,7 @@ def encode_file(original: SoundOriginal, options: Namespace) -> EncodedSound:
     from rarefy.codecs.audio import open_audio
 
     rate: dict[str, Any] = target_of(options) or {"quality": options.quality}
+    rate["effort"] = options.effort
     with open_audio(original.source) as reader:
         if options.strip:
             reader.tags = {}

@@ -34,7 +34,7 @@ CHAPTERS = {
     "data": ("dataset", "stream", "samples", "crops", "statistics", "decoding", "webdataset", "manifest", "packing"),
     "entropy": (
         *("tables", "coder", "rans", "tokens", "token_model", "token_contexts"),
-        *("coding", "hyperprior", "integer", "quantise", "likelihood", "precision"),
+        *("coding", "hyperprior", "integer", "quantise", "likelihood", "precision", "search"),
     ),
 }
 FACTS = frozenset({"Args:", "Raises:", "Returns:", "Yields:"})

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 FORMAT = "RAREFY"
 MIME = "application/vnd.rarefy"
 # What `save` hands on to `rarefy.encode`.
-_OPTIONS = ("codec", "quality", "target_size", "target_bpp", "target_psnr", "threads", "device", "precision")
+_OPTIONS = ("codec", "quality", "target_size", "target_bpp", "target_psnr", "effort", "threads", "device", "precision")
 _REDUCTIONS = (8, 4, 2)  # of `rarefy.open(...).preview`
 _INFO_NAMES = {"icc": "icc_profile", "exif": "exif", "xmp": "xmp"}
 

@@ -1,0 +1,166 @@
+"""Effort at the encoder: what a change of a symbol is said to cost, and files that are better for it."""
+
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+import rarefy
+from rarefy.codecs.base import Codec, Unit
+from rarefy.codecs.encoding import Encoder, searched
+from rarefy.codecs.media import Image
+from rarefy.codecs.registry import codecs
+from rarefy.codecs.weights import candidates, load_codec
+from rarefy.entropy.search import Searchable, Trial, refine
+from rarefy.errors import OptionError
+
+Pixels = NDArray[np.uint8]
+QUALITY = 12800
+
+
+@pytest.fixture(params=sorted(name for name, entry in codecs().items() if entry.media == "image"))
+def codec(request: pytest.FixtureRequest) -> Codec:
+    """Each codec of pictures whose weights are here and whose bottleneck can be searched."""
+    if not candidates(request.param):
+        pytest.skip(f'no weights of codec "{request.param}" are here')
+    loaded = load_codec(request.param)
+    if not isinstance(loaded.bottleneck, Searchable):
+        pytest.skip(f'codec "{request.param}" has no search')
+    return loaded
+
+
+def cost(codec: Codec, picture: Image, data: bytes, quality: float) -> float:
+    """Bits per pixel + lambda * squared error of a file."""
+    error = codec.decode(data).pixels.astype(float) - picture.pixels
+    price = float(codec.bottleneck.rate_multiplier(torch.tensor([quality / 100])))
+    return 8 * len(data) / (picture.width * picture.height) + price * float(np.square(error).mean())
+
+
+def latents_of(codec: Codec, photograph: Pixels) -> Tensor:
+    """Latents float32 [1, C, h, w], cut to an odd number of positions."""
+    x = torch.from_numpy(photograph[:96, :112].copy()).permute(2, 0, 1)[None].float() / 255
+    with torch.no_grad():
+        return codec.analysis(x, Unit(QUALITY, 96, 112))[:, :, :5, :7].contiguous()
+
+
+@pytest.mark.parametrize("quality", [10, 50, 90])
+def test_files_with_effort_cost_less(codec: Codec, photograph: Pixels, quality: int) -> None:
+    picture = Image(photograph)
+    plain, searched = (codec.encode(picture, quality, effort=effort) for effort in (0, 2))
+    assert cost(codec, picture, searched, quality) < 0.99 * cost(codec, picture, plain, quality)
+    assert searched == codec.encode(picture, quality, effort=2), "the same arguments give the same file"
+
+
+def test_more_effort_is_never_dearer(codec: Codec, photograph: Pixels) -> None:
+    """But for what the files' own networks and lanes add to what the search sees: half a percent."""
+    picture = Image(photograph)
+    costs = [cost(codec, picture, codec.encode(picture, 50, effort=effort), 50) for effort in (1, 3, 4)]
+    assert costs[1] < costs[0] * 1.005 and costs[2] < costs[1] * 1.005
+
+
+def test_units_gray_and_alpha(codec: Codec, photograph: Pixels) -> None:
+    """Each unit is searched by itself; a picture of another kind next to it changes nothing."""
+    alpha = np.full(photograph.shape[:2], 255, np.uint8)
+    alpha[:40] = 9
+    for picture in (Image(photograph), Image(photograph[:, :, 1:2]), Image(photograph, alpha=alpha)):
+        files = [Encoder(codec, [picture] * 2, tile=64, effort=effort).files(QUALITY) for effort in (0, 1)]
+        assert files[1][0] == files[1][1]
+        assert cost(codec, picture, files[1][0], 50) < 0.995 * cost(codec, picture, files[0][0], 50)
+
+
+def test_targets_are_met_with_effort(photograph: Pixels) -> None:
+    if not candidates("image"):
+        pytest.skip("no weights of the image codec are here")
+    plain = rarefy.encode(photograph, target_psnr=32)
+    searched = rarefy.encode(photograph, target_psnr=32, effort=1)
+    assert len(searched) < len(plain)
+    error = np.asarray(rarefy.decode(searched)).astype(float) - photograph
+    assert 10 * np.log10(255**2 / np.square(error).mean()) >= 32
+
+
+def test_a_trial_says_what_training_and_files_pay(codec: Codec, photograph: Pixels) -> None:
+    y = latents_of(codec, photograph)
+    bottleneck = codec.bottleneck
+    assert isinstance(bottleneck, Searchable)
+    position = torch.tensor([QUALITY / 25600])
+    padded = y[:, :, :4, :4].contiguous()
+    with torch.no_grad():
+        trial, (restored, bits) = bottleneck.trial(padded, position), bottleneck(padded, position)
+    torch.testing.assert_close(trial.latents, restored)
+    torch.testing.assert_close(trial.bits, bits[0], rtol=1e-5, atol=0)
+    ((sections, _),) = bottleneck.compress(y, QUALITY)
+    with torch.no_grad():
+        ideal = float(bottleneck.trial(y, position).bits)
+    assert abs(8 * len(sections["latents"]) - ideal) < 0.05 * ideal + 64
+
+
+def test_a_trial_knows_the_cost_of_single_changes(codec: Codec, photograph: Pixels) -> None:
+    """Of symbols that nothing is coded after: elsewhere contexts change too, which the gradient covers."""
+    y = latents_of(codec, photograph)[:, :, :4, :4].contiguous()
+    bottleneck = codec.bottleneck
+    assert isinstance(bottleneck, Searchable)
+    position = torch.tensor([QUALITY / 25600])
+    with torch.no_grad():
+        before = bottleneck.trial(y, position)
+        found = 0
+        for channel in range(y.shape[1]):
+            moved = y.clone()
+            at = (0, channel, 2, 3)
+            step = 0.5 - before.remainder[at] + 0.25
+            moved[at] += step / before.gain[0, channel].flatten()[0]
+            after = bottleneck.trial(moved, position)
+            nothing_else = ((after.latents - before.latents).abs() > 1e-6).sum() == 1
+            same_contexts = torch.equal(_zeroed(after.lower, at), _zeroed(before.lower, at))
+            if nothing_else and same_contexts:
+                torch.testing.assert_close(after.bits - before.bits, before.higher[at], rtol=1e-2, atol=0.02)
+                found += 1
+    assert found, "no symbol was the last of its kind"
+
+
+def _zeroed(values: Tensor, at: tuple[int, ...]) -> Tensor:
+    values = values.clone()
+    values[at] = 0
+    return values
+
+
+class Parabola:
+    """Latents that are their own symbols, free of charge: the search can only undo what rounding did wrong."""
+
+    def trial(self, y: Tensor, position: Tensor) -> Trial:
+        """See `Searchable`."""
+        symbols = y + (y.round() - y).detach()
+        free = torch.zeros_like(y)
+        return Trial(symbols, symbols.sum() * 0, free, free, (y - symbols).detach(), torch.ones(1, 1, 1, 1))
+
+
+def test_a_search_finds_what_is_to_be_found() -> None:
+    """Pairs of latents that draw almost the same: nearest integers add their errors, the best ones cancel them."""
+    generator = torch.Generator().manual_seed(2)
+    y = torch.rand(1, 2, 16, 16, generator=generator) * 4
+    y[:, 1] = y[:, 0]
+    target = y.sum(1, keepdim=True)
+
+    def restore(latents: Tensor) -> Tensor:
+        return latents.sum(1, keepdim=True)
+
+    found = refine(Parabola(), y, QUALITY, restore, target, price=10.0, rounds=8)
+    rounded, refined = (float((restore(v.round()) - target).square().mean()) for v in (y, found))
+    assert refined < 0.6 * rounded
+    assert not found.requires_grad
+    with torch.inference_mode():
+        again = refine(Parabola(), y, QUALITY, restore, target, price=10.0, rounds=8)
+    assert torch.equal(found, again)
+
+
+def test_refusals(codec: Codec, photograph: Pixels) -> None:
+    for wrong in (-1, 7, 2.5):
+        with pytest.raises(OptionError, match="effort"):
+            codec.encode(Image(photograph), 50, effort=wrong)  # type: ignore[arg-type]
+    without: Any = SimpleNamespace(name="plain", bottleneck=object())
+    assert searched(without, 0) is None
+    with pytest.raises(OptionError, match="no search"):
+        searched(without, 1)
