@@ -95,7 +95,7 @@ def encode(
     quality: 0 (smallest) to 100; 50 if nothing is said. Instead of it one target: target_size in bytes, target_bpp in
     bits per pixel, target_kbps in thousands of bits per second of a sound (none is exceeded; all are filled to 99 % or
     more), or target_psnr of a picture in dB (reached). effort: 0, or
-    1 to 6 for a search that makes files of pictures smaller (seconds at 3, and twice as long with each one more).
+    1 to 6 for a search that makes files smaller (seconds a picture at 3, and twice as long with each one more).
     threads: of torch, while this runs. precision: of the transforms, auto, float32 or bfloat16. Pictures of a list that
     have equal sizes run through the networks together.
 
@@ -114,10 +114,8 @@ def encode(
         coder = load_any(name, device)
         items = source if isinstance(source, list) else [source]
         if isinstance(coder, SoundCodec):
-            if effort:
-                raise OptionError(f'codec "{name}" has no search: leave out the effort')
             wanted = DEFAULT_QUALITY if quality is None else quality
-            sounds = [encode_sound(one, coder, wanted, target, precision, sample_rate) for one in items]
+            sounds = [encode_sound(one, coder, wanted, target, precision, sample_rate, effort) for one in items]
             return sounds if isinstance(source, list) else sounds[0]
         assert isinstance(coder, Codec)
         if is_for_sound:

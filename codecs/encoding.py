@@ -14,37 +14,21 @@ from rarefy.codecs.decoding import WHOLE_PIXELS
 from rarefy.codecs.grid import Box, Grid, divided, extents, grown, relative
 from rarefy.codecs.limits import Limits
 from rarefy.codecs.media import Image
-from rarefy.codecs.parallel import side_by_side, whole_number
+from rarefy.codecs.parallel import side_by_side
 from rarefy.codecs.transparency import fill_invisible
 from rarefy.entropy.gains import position_of
 from rarefy.entropy.precision import require_float32
-from rarefy.entropy.search import Searchable, refine
-from rarefy.errors import OptionError
+from rarefy.entropy.search import refine, searched
 
 if TYPE_CHECKING:
     from rarefy.codecs.base import Codec, Unit
 
-EFFORTS = range(7)
 TILE = 768  # rate and the time of a region in balance; docs/ARCHITECTURE.md has the measurement
 
 
 def tile_for(height: int, width: int, stride: int) -> int:
     """The side of a picture's units, a multiple of the codec's stride; 0 where one unit covers it."""
     return TILE - TILE % stride if height * width > WHOLE_PIXELS else 0
-
-
-def searched(codec: "Codec", effort: int) -> Searchable | None:
-    """The bottleneck to search, None for no effort.
-
-    Raises OptionError for an effort that there is not, and for codecs without a search.
-    """
-    if whole_number(effort, "effort") not in EFFORTS:
-        raise OptionError(f"effort {effort}: it is a whole number from {EFFORTS[0]} to {EFFORTS[-1]}")
-    if not effort:
-        return None
-    if not isinstance(codec.bottleneck, Searchable):
-        raise OptionError(f'codec "{codec.name}" has no search: leave out the effort')
-    return codec.bottleneck
 
 
 class Encoder:
@@ -67,7 +51,7 @@ class Encoder:
     ) -> None:
         require_float32(codec)
         self.codec, self.images, self.precision = codec, images, precision
-        self._search = searched(codec, effort)
+        self._search = searched(codec.name, codec.bottleneck, effort)
         self._rounds = 1 << effort
         self.shape = (images[0].height, images[0].width)
         if tile is None:

@@ -86,9 +86,9 @@ class SoundCodec(AnyCodec):
         mono, mono_bits = _passed(self.mono, x[:, 2:], position)
         return Output(torch.cat([stereo, mono], 1), stereo_bits + mono_bits)
 
-    def encode(self, sound: Sound, quality: float, precision: str = "auto") -> bytes:
-        """A sound to the bytes of a file; quality 0..100."""
-        return SoundEncoder(self, sound, precision).file(quality_q256(quality))
+    def encode(self, sound: Sound, quality: float, precision: str = "auto", effort: int = 0) -> bytes:
+        """A sound to the bytes of a file; quality 0..100; effort: see `SoundEncoder`."""
+        return SoundEncoder(self, sound, precision, effort=effort).file(quality_q256(quality))
 
     def decode(self, data: bytes | File, limits: Limits | None = None, precision: str = "auto") -> Audio:
         """A file's bytes (or a file read already) to a sound; raises RarefyErrors for damaged or foreign files."""

@@ -18,7 +18,9 @@ from rarefy.codecs.header import SAMPLE_FORMATS, SPANS_A_SECOND
 from rarefy.codecs.limits import Limits
 from rarefy.codecs.sound_layout import groups_of
 from rarefy.codecs.sound_level import gain_of, level_of
+from rarefy.entropy.gains import position_of
 from rarefy.entropy.precision import require_float32
+from rarefy.entropy.search import Searchable, refine, searched
 from rarefy.errors import MediaError
 
 if TYPE_CHECKING:
@@ -61,15 +63,30 @@ class Facts(NamedTuple):
     peak: float
 
 
+class Span(NamedTuple):
+    """A unit before it is coded: latents float32 [1, C, n] of its window, and which of them it is.
+
+    samples: of the window, float32 [1, channels, n], for a search to compare with; None where nothing is searched.
+    """
+
+    latents: Tensor
+    within: slice
+    samples: Tensor | None
+
+
 class SoundEncoder:
     """A sound on its way to files.
 
-    keep: whether latents of a short sound are kept for the next quality. Raises MediaError for an empty sound and
-    samples that are not finite, LimitError for what no decoder would take by default.
+    keep: whether latents of a short sound are kept for the next quality. effort: 0, or 1 to 6 for 2^effort rounds of a
+    search for symbols that cost less. Raises MediaError for an empty sound and samples that are not finite, LimitError
+    for what no decoder would take by default, OptionError where the codec has no search.
     """
 
-    def __init__(self, codec: "SoundCodec", sound: Sound, precision: str = "auto", *, keep: bool = False) -> None:
+    def __init__(
+        self, codec: "SoundCodec", sound: Sound, precision: str = "auto", *, keep: bool = False, effort: int = 0
+    ) -> None:
         require_float32(codec)
+        self._rounds = search_rounds(codec, effort)
         if not sound.length:
             raise MediaError("the sound is empty (no samples): there is nothing to encode")
         Limits().check_sound(sound.sample_rate, sound.channels, sound.length)
@@ -78,7 +95,7 @@ class SoundEncoder:
         self.span = codec.span if is_long else 0
         self.groups = groups_of(sound.channels)
         is_kept = keep and sound.length * sound.channels <= KEPT_SAMPLES
-        self._kept: dict[int, list[Tensor]] | None = {} if is_kept else None
+        self._kept: dict[int, list[Span]] | None = {} if is_kept else None
 
     def file(self, quality: int) -> bytes:
         """The file at a quality q256."""
@@ -118,24 +135,41 @@ class SoundEncoder:
     def _units(self, number: int, quality: int) -> Iterator[container.Unit]:
         """The units of a group of channels."""
         part = self._part(number)
-        for y in self._latents(number):
+        for span in self._spans(number):
             with torch.inference_mode():
+                y = span.latents[:, :, span.within].contiguous()
+                if self._rounds:
+                    y = self._refined(part, span, y, quality)
                 ((sections, checksum),) = part.bottleneck.compress(y, quality)
             yield container.Unit(sections, checksum)
+
+    def _refined(self, part: "SoundPart", span: Span, y: Tensor, quality: int) -> Tensor:
+        """Latents of a unit whose symbols cost less; around them the neighbours' are as they were before rounding."""
+        samples, bottleneck = span.samples, part.bottleneck
+        assert samples is not None and isinstance(bottleneck, Searchable)
+        # Training takes the mean over three channels, two of stereo and one of mono, and one price for each time.
+        price = 255**2 / 3 * float(part.bottleneck.rate_multiplier(position_of(quality, y.device)))
+
+        def restore(y_hat: Tensor) -> Tensor:
+            whole = span.latents.clone()
+            whole[:, :, span.within] = y_hat
+            with self.codec.transforms(self.precision):
+                return part.synthesis(whole)[:, :, : samples.shape[2]]
+
+        return refine(bottleneck, y, quality, restore, samples, price, self._rounds)
 
     def _part(self, number: int) -> "SoundPart":
         group = self.groups[number]
         return self.codec.part(group.stop - group.start)
 
-    def _latents(self, number: int) -> Iterable[Tensor]:
+    def _spans(self, number: int) -> Iterable[Span]:
         if self._kept is None:
             return self._analysed(number)
         if number not in self._kept:
             self._kept[number] = list(self._analysed(number))
         return self._kept[number]
 
-    def _analysed(self, number: int) -> Iterator[Tensor]:
-        """Latents float32 [1, C, n] of each span."""
+    def _analysed(self, number: int) -> Iterator[Span]:
         part, sound = self._part(number), self.sound
         gain = np.float32(1 / gain_of(self._level))
         own = (block[self.groups[number]] * gain for block in sound.blocks())
@@ -143,15 +177,25 @@ class SoundEncoder:
         blocks = resample_blocks(own, sound.sample_rate, part.sample_rate, length)
         step = part.samples_of(self.span) or length
         for first, window in windows(blocks, length, step, part.halo * part.stride):
-            yield self._window(part, window, first // part.stride, -(-min(step, length) // part.stride))
+            begin = first // part.stride
+            yield self._span(part, window, slice(begin, begin + -(-min(step, length) // part.stride)))
 
-    def _window(self, part: "SoundPart", window: Samples, first: int, count: int) -> Tensor:
-        """Latents of a window from position `first` of it on, `count` at most."""
+    def _span(self, part: "SoundPart", window: Samples, within: slice) -> Span:
         missing = -window.shape[1] % part.stride
         padded = np.pad(window, ((0, 0), (0, missing)), mode="edge")
         with torch.inference_mode(), self.codec.transforms(self.precision):
-            y = part.analysis(torch.from_numpy(padded)[None].to(self.codec.device()))
-        return y[:, :, first : first + count].contiguous()
+            x = torch.from_numpy(padded)[None].to(self.codec.device())
+            y = part.analysis(x)
+        if not self._rounds:
+            return Span(y[:, :, within].contiguous(), slice(None), None)
+        return Span(y, within, x[:, :, : window.shape[1]])
+
+
+def search_rounds(codec: "SoundCodec", effort: int) -> int:
+    """Rounds of the search, 0 for no effort; raises OptionError as `rarefy.codecs.encoding.searched`."""
+    for part in (codec.stereo, codec.mono):
+        bottleneck = searched(codec.name, part.bottleneck, effort)
+    return 0 if bottleneck is None else 1 << effort
 
 
 def windows(blocks: Iterable[Samples], length: int, step: int, margin: int) -> Iterator[tuple[int, Samples]]:

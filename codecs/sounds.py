@@ -46,22 +46,23 @@ def encode_sound(
     target: Target | None,
     precision: str,
     sample_rate: int | None = None,
+    effort: int = 0,
 ) -> bytes:
     """A sound to the bytes of a file; source: what `rarefy.encode` takes."""
     if isinstance(source, Audio | AudioReader):
-        return _encode(source, codec, quality, target, precision)
+        return _encode(source, codec, quality, target, precision, effort)
     if hasattr(source, "read") or not (hasattr(source, "__array__") or hasattr(source, "detach")):
         with open_audio(source) as reader:
-            return _encode(reader, codec, quality, target, precision)
-    return _encode(_from_array(source, sample_rate), codec, quality, target, precision)
+            return _encode(reader, codec, quality, target, precision, effort)
+    return _encode(_from_array(source, sample_rate), codec, quality, target, precision, effort)
 
 
 def _encode(
-    sound: Audio | AudioReader, codec: SoundCodec, quality: float, target: Target | None, precision: str
+    sound: Audio | AudioReader, codec: SoundCodec, quality: float, target: Target | None, precision: str, effort: int
 ) -> bytes:
     if target is not None:
-        return encode_sound_to(codec, sound, target, precision)
-    return codec.encode(sound, quality, precision)
+        return encode_sound_to(codec, sound, target, precision, effort)
+    return codec.encode(sound, quality, precision, effort)
 
 
 def _from_array(source: Any, sample_rate: int | None) -> Audio:

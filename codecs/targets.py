@@ -79,10 +79,12 @@ def encode_to(codec: Codec, image: Image, target: Target, precision: str = "auto
     return _smallest_above(encoder, image, target.psnr, precision)
 
 
-def encode_sound_to(codec: "SoundCodec", sound: Sound, target: Target, precision: str = "auto") -> bytes:
+def encode_sound_to(
+    codec: "SoundCodec", sound: Sound, target: Target, precision: str = "auto", effort: int = 0
+) -> bytes:
     """As `encode_to`, for sounds; long ones are gone through once for each quality that is tried."""
     size = target.size_for_sound(sound)
-    return _largest_within(SoundEncoder(codec, sound, precision, keep=True).file, size)
+    return _largest_within(SoundEncoder(codec, sound, precision, keep=True, effort=effort).file, size)
 
 
 def _largest_within(file_at: Callable[[int], bytes], size: int) -> bytes:

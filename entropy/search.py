@@ -17,12 +17,14 @@ import torch
 from torch import Tensor
 
 from rarefy.entropy.gains import position_of
+from rarefy.errors import OptionError
 
 BEND = 1.3  # times the curvature of a single change, for those made beside it
 MARGIN = 0.25  # of a step: how far beyond the border a latent is moved, so that shifted means do not take it back
 START, LEAST, MOST = 2.0, 0.15, 8.0  # changes per position and round; below 1, of a random part of the positions
 GROW, SHRINK, FACTOR = 0.5, 0.3, 1.5  # more changes above this part of the promised gain, fewer below that one
 SEED = 1
+EFFORTS = range(7)  # of encoders: 0 for none, else rounds are two to that power
 
 
 @dataclass(frozen=True)
@@ -49,6 +51,20 @@ class Searchable(Protocol):
 
     def trial(self, y: Tensor, position: Tensor) -> Trial:
         """Latents float32 [1, C, ...] at a quality [1] in 0..1."""
+
+
+def searched(name: str, bottleneck: object, effort: int) -> Searchable | None:
+    """The bottleneck of the codec `name` to search, None for no effort.
+
+    Raises OptionError for an effort that there is not, and for a bottleneck without a search.
+    """
+    if effort not in EFFORTS:
+        raise OptionError(f"effort {effort}: it is a whole number from {EFFORTS[0]} to {EFFORTS[-1]}")
+    if not effort:
+        return None
+    if not isinstance(bottleneck, Searchable):
+        raise OptionError(f'codec "{name}" has no search: leave out the effort')
+    return bottleneck
 
 
 def refine(

@@ -1,8 +1,5 @@
 """Effort at the encoder: what a change of a symbol is said to cost, and files that are better for it."""
 
-from types import SimpleNamespace
-from typing import Any
-
 import numpy as np
 import pytest
 import torch
@@ -10,12 +7,14 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 import rarefy
+from rarefy.codecs.audio import Audio
 from rarefy.codecs.base import Codec, Unit
-from rarefy.codecs.encoding import Encoder, searched
+from rarefy.codecs.encoding import Encoder
 from rarefy.codecs.media import Image
 from rarefy.codecs.registry import codecs
-from rarefy.codecs.weights import candidates, load_codec
-from rarefy.entropy.search import Searchable, Trial, refine
+from rarefy.codecs.sound import SoundCodec
+from rarefy.codecs.weights import candidates, load_any, load_codec
+from rarefy.entropy.search import Searchable, Trial, refine, searched
 from rarefy.errors import OptionError
 
 Pixels = NDArray[np.uint8]
@@ -64,9 +63,10 @@ def test_more_effort_is_never_dearer(codec: Codec, photograph: Pixels) -> None:
 
 def test_units_gray_and_alpha(codec: Codec, photograph: Pixels) -> None:
     """Each unit is searched by itself; a picture of another kind next to it changes nothing."""
+    photograph = photograph[:, :70]
     alpha = np.full(photograph.shape[:2], 255, np.uint8)
     alpha[:40] = 9
-    for picture in (Image(photograph), Image(photograph[:, :, 1:2]), Image(photograph, alpha=alpha)):
+    for picture in (Image(photograph[:, :, 1:2]), Image(photograph, alpha=alpha)):
         files = [Encoder(codec, [picture] * 2, tile=64, effort=effort).files(QUALITY) for effort in (0, 1)]
         assert files[1][0] == files[1][1]
         assert cost(codec, picture, files[1][0], 50) < 0.995 * cost(codec, picture, files[0][0], 50)
@@ -107,7 +107,7 @@ def test_a_trial_knows_the_cost_of_single_changes(codec: Codec, photograph: Pixe
     with torch.no_grad():
         before = bottleneck.trial(y, position)
         found = 0
-        for channel in range(y.shape[1]):
+        for channel in reversed(range(y.shape[1])):
             moved = y.clone()
             at = (0, channel, 2, 3)
             step = 0.5 - before.remainder[at] + 0.25
@@ -118,7 +118,9 @@ def test_a_trial_knows_the_cost_of_single_changes(codec: Codec, photograph: Pixe
             if nothing_else and same_contexts:
                 torch.testing.assert_close(after.bits - before.bits, before.higher[at], rtol=1e-2, atol=0.02)
                 found += 1
-    assert found, "no symbol was the last of its kind"
+            if found == 3:
+                break
+    assert found == 3, "few symbols were the last of their kind"
 
 
 def _zeroed(values: Tensor, at: tuple[int, ...]) -> Tensor:
@@ -160,7 +162,31 @@ def test_refusals(codec: Codec, photograph: Pixels) -> None:
     for wrong in (-1, 7, 2.5):
         with pytest.raises(OptionError, match="effort"):
             codec.encode(Image(photograph), 50, effort=wrong)  # type: ignore[arg-type]
-    without: Any = SimpleNamespace(name="plain", bottleneck=object())
-    assert searched(without, 0) is None
-    with pytest.raises(OptionError, match="no search"):
-        searched(without, 1)
+    assert searched("plain", object(), 0) is None
+    with pytest.raises(OptionError, match='"plain" has no search'):
+        searched("plain", object(), 1)
+
+
+@pytest.mark.parametrize("channels", [1, 2, 3])
+def test_sounds_with_effort_cost_less(channels: int) -> None:
+    """Over several spans, and each group of channels by itself."""
+    if not candidates("walloc-audio"):
+        pytest.skip("no weights of codec walloc-audio are here")
+    codec = load_any("walloc-audio")
+    assert isinstance(codec, SoundCodec)
+    rate = codec.stereo.sample_rate if channels == 2 else codec.mono.sample_rate
+    generator = np.random.default_rng(4)
+    times = np.arange(round(3.7 * rate)) / rate
+    tones = [sum(np.sin(2 * np.pi * f * times) for f in generator.uniform(80, 900, 4)) for _ in range(channels)]
+    noise = 0.05 * generator.normal(size=(channels, len(times)))
+    sound = Audio((0.1 * np.stack(tones) + noise).astype(np.float32), rate)
+    if channels == 3:  # a pair and a single, whose parts have rates of their own
+        pytest.importorskip("soxr", reason="another sample rate needs soxr")
+    price = 255**2 / 3 * float(codec.rate_multiplier(torch.tensor([0.5])))
+    costs = []
+    for effort in (0, 2):
+        data = codec.encode(sound, 50, effort=effort)
+        error = codec.decode(data).samples - sound.samples
+        level = np.square(sound.samples).mean() / 0.1**2
+        costs.append(8 * len(data) + price * float(np.square(error).sum() / level))
+    assert costs[1] < 0.99 * costs[0]

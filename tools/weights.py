@@ -105,6 +105,7 @@ def _export(a: argparse.Namespace) -> int:
         raise WeightsError("no training data to calibrate on: name its folder with --data")
     step = max(1, len(files) // a.pictures)
     codec = export(a.run, [] if is_sound else files[::step][: a.pictures])
+    a.output.parent.mkdir(parents=True, exist_ok=True)
     digest = save_weights(codec, a.output)
     size = a.output.stat().st_size / 1e6
     largest, limit = codec.prove_bounds()
@@ -152,6 +153,7 @@ def _convert(a: argparse.Namespace) -> int:
 
     files = picture_files(a.data, 0, held_back=False)
     codec, bits = convert(a.file, files[:: max(1, len(files) // a.pictures)][: a.pictures], a.steps)
+    a.output.parent.mkdir(parents=True, exist_ok=True)
     digest = save_weights(codec, a.output)
     size = a.output.stat().st_size / 1e6
     print(f"{a.output}: {size:.1f} MB, sha256 {digest.hex()}, {bits:.2f} bits a latent", file=sys.stderr)
