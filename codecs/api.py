@@ -94,14 +94,16 @@ def encode(
 
     quality: 0 (smallest) to 100; 50 if nothing is said. Instead of it one target: target_size in bytes, target_bpp in
     bits per pixel, target_kbps in thousands of bits per second of a sound (none is exceeded; all are filled to 99 % or
-    more), or target_psnr of a picture in dB (reached). effort: 0, or
-    1 to 6 for a search that makes files smaller (seconds a picture at 3, and twice as long with each one more).
-    threads: of torch, while this runs. precision: of the transforms, auto, float32 or bfloat16. Pictures of a list that
-    have equal sizes run through the networks together.
+    more), or target_psnr of a picture in dB (reached). effort: 0, or 1 to 6 for a search for files that cost less in
+    bits and error together (seconds a picture at 3, and twice as long with each one more). threads: of torch, while
+    this runs. precision: of the transforms, auto, float32 or bfloat16. Pictures of a list that have equal sizes run
+    through the networks together.
 
     Raises MediaError for what is neither, OptionError for options out of range and targets that no quality reaches.
     """
     if codec is None and isinstance(source, list) and any(map(is_sound, source)):
+        if sample_rate is not None:
+            raise OptionError("sample_rate is for arrays, and one list holds arrays and other things")
         rate: dict[str, Any] = {"target_size": target_size, "target_bpp": target_bpp, "target_psnr": target_psnr}
         machine: dict[str, Any] = {"threads": threads, "device": device, "precision": precision, "effort": effort}
         return [encode(one, None, quality, **rate, target_kbps=target_kbps, **machine) for one in source]
@@ -354,7 +356,16 @@ class Reader:
     def sound_blocks(self, start: float = 0.0, duration: float | None = None) -> Iterator[Samples]:
         """As `sound`, in blocks float32 [channels, n] of a few seconds, in bounded memory."""
         decoder, _ = self._sound_decoder()
-        return decoder.blocks(*self._range(start, duration))
+        return self._each(decoder.blocks(*self._range(start, duration)))
+
+    def _each(self, blocks: Iterator[Samples]) -> Iterator[Samples]:
+        """Blocks, each decoded by this reader's number of threads."""
+        while True:
+            with threads_of_torch(self._threads):
+                block = next(blocks, None)
+            if block is None:
+                return
+            yield block
 
     @property
     def tags(self) -> dict[str, str]:

@@ -18,11 +18,12 @@ from rarefy.codecs.parallel import side_by_side
 from rarefy.codecs.transparency import fill_invisible
 from rarefy.entropy.gains import position_of
 from rarefy.entropy.precision import require_float32
-from rarefy.entropy.search import refine, searched
+from rarefy.entropy.search import Searchable, price_of, refine, rounds_of
 
 if TYPE_CHECKING:
     from rarefy.codecs.base import Codec, Unit
 
+SEARCHED = 4  # units that are searched at once: each takes some 800 MB for its gradients
 TILE = 768  # rate and the time of a region in balance; docs/ARCHITECTURE.md has the measurement
 
 
@@ -51,8 +52,7 @@ class Encoder:
     ) -> None:
         require_float32(codec)
         self.codec, self.images, self.precision = codec, images, precision
-        self._search = searched(codec.name, codec.bottleneck, effort)
-        self._rounds = 1 << effort
+        self._rounds = rounds_of(effort, codec.name, codec.bottleneck)
         self.shape = (images[0].height, images[0].width)
         if tile is None:
             tile = tile_for(*self.shape, codec.stride) if codec.has_regions else 0
@@ -70,7 +70,7 @@ class Encoder:
         if len(self.grid) == 1:
             units = [self._unit(0, quality)]
         else:
-            with side_by_side() as pool:
+            with side_by_side(SEARCHED if self._rounds else None) as pool:
                 units = list(pool.map(lambda number: self._unit(number, quality), range(len(self.grid))))
         return [self._file(i, image, [unit[i] for unit in units], quality) for i, image in enumerate(self.images)]
 
@@ -93,7 +93,7 @@ class Encoder:
     def _unit(self, number: int, quality: int) -> list[container.Unit]:
         """One unit of every picture."""
         with torch.inference_mode():
-            y = self._latents(number, quality) if self._search is None else self._refined(number, quality)
+            y = self._refined(number, quality) if self._rounds else self._latents(number, quality)
             coded = self.codec.bottleneck.compress(y, quality)
         planes = self._alpha_sections(number)
         return [
@@ -128,16 +128,16 @@ class Encoder:
     def _refined(self, number: int, quality: int) -> Tensor:
         """Latents of a unit whose symbols cost less, each picture's by itself.
 
-        Error counts in the whole window, where the neighbours' latents are as they were before rounding.
+        Error counts in the whole window, where the neighbours' latents are as they were before rounding, and also where
+        nothing is seen for the alpha.
         """
-        bottleneck = self._search
-        assert bottleneck is not None
+        bottleneck = self.codec.bottleneck
+        assert isinstance(bottleneck, Searchable)
         box = self.grid.box(number)
         window = self._window(box)
         unit, within, (height, width) = self.codec.unit(quality, window), self._within(box, window), extents(window)
         around, pixels = self._analysed(window, unit), self._pixels(window)[:, :, :height, :width]
-        # A mean over three colours, and one price a pixel.
-        price = 255**2 / 3 * float(self.codec.bottleneck.rate_multiplier(position_of(quality, around.device)))
+        price = price_of(bottleneck.rate_multiplier(position_of(quality, around.device)))
 
         def search(y: Tensor, target: Tensor) -> Tensor:
             def restore(y_hat: Tensor) -> Tensor:

@@ -62,12 +62,10 @@ def threads_of_torch(count: int | None) -> Iterator[None]:
 
 
 @contextmanager
-def side_by_side() -> Iterator[ThreadPoolExecutor]:
-    """A pool for the units of one file: as many threads as torch has, and one of torch's in each."""
-    with (
-        _restored(),
-        ThreadPoolExecutor(torch.get_num_threads(), "rarefy", torch.set_num_threads, (1,)) as pool,
-    ):
+def side_by_side(most: int | None = None) -> Iterator[ThreadPoolExecutor]:
+    """A pool for the units of one file: as many threads as torch has, or `most`, and one of torch's in each."""
+    count = min(torch.get_num_threads(), most or torch.get_num_threads())
+    with _restored(), ThreadPoolExecutor(count, "rarefy", torch.set_num_threads, (1,)) as pool:
         yield pool
 
 

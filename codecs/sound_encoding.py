@@ -20,7 +20,7 @@ from rarefy.codecs.sound_layout import groups_of
 from rarefy.codecs.sound_level import gain_of, level_of
 from rarefy.entropy.gains import position_of
 from rarefy.entropy.precision import require_float32
-from rarefy.entropy.search import Searchable, refine, searched
+from rarefy.entropy.search import Searchable, price_of, refine, rounds_of
 from rarefy.errors import MediaError
 
 if TYPE_CHECKING:
@@ -86,7 +86,7 @@ class SoundEncoder:
         self, codec: "SoundCodec", sound: Sound, precision: str = "auto", *, keep: bool = False, effort: int = 0
     ) -> None:
         require_float32(codec)
-        self._rounds = search_rounds(codec, effort)
+        self._rounds = rounds_of(effort, codec.name, codec.stereo.bottleneck, codec.mono.bottleneck)
         if not sound.length:
             raise MediaError("the sound is empty (no samples): there is nothing to encode")
         Limits().check_sound(sound.sample_rate, sound.channels, sound.length)
@@ -147,8 +147,8 @@ class SoundEncoder:
         """Latents of a unit whose symbols cost less; around them the neighbours' are as they were before rounding."""
         samples, bottleneck = span.samples, part.bottleneck
         assert samples is not None and isinstance(bottleneck, Searchable)
-        # Training takes the mean over three channels, two of stereo and one of mono, and one price for each time.
-        price = 255**2 / 3 * float(part.bottleneck.rate_multiplier(position_of(quality, y.device)))
+        # Training takes the mean over three channels, two of stereo and one of mono.
+        price = price_of(part.bottleneck.rate_multiplier(position_of(quality, y.device)))
 
         def restore(y_hat: Tensor) -> Tensor:
             whole = span.latents.clone()
@@ -189,13 +189,6 @@ class SoundEncoder:
         if not self._rounds:
             return Span(y[:, :, within].contiguous(), slice(None), None)
         return Span(y, within, x[:, :, : window.shape[1]])
-
-
-def search_rounds(codec: "SoundCodec", effort: int) -> int:
-    """Rounds of the search, 0 for no effort; raises OptionError as `rarefy.codecs.encoding.searched`."""
-    for part in (codec.stereo, codec.mono):
-        bottleneck = searched(codec.name, part.bottleneck, effort)
-    return 0 if bottleneck is None else 1 << effort
 
 
 def windows(blocks: Iterable[Samples], length: int, step: int, margin: int) -> Iterator[tuple[int, Samples]]:

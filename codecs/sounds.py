@@ -9,6 +9,7 @@ from rarefy.codecs.audio import Audio, AudioReader, open_audio
 from rarefy.codecs.audio_kinds import begins_like_sound
 from rarefy.codecs.container import File, Header
 from rarefy.codecs.limits import Limits
+from rarefy.codecs.parallel import whole_number
 from rarefy.codecs.registry import find_for_file
 from rarefy.codecs.salvage import DamagedFile
 from rarefy.codecs.sound import SoundCodec
@@ -65,15 +66,17 @@ def _encode(
     return codec.encode(sound, quality, precision, effort)
 
 
-def _from_array(source: Any, sample_rate: int | None) -> Audio:
+def _from_array(source: Any, sample_rate: float | None) -> Audio:
     if sample_rate is None:
         raise OptionError("an array of samples needs its sample_rate, in Hz")
-    samples = np.asarray(source.detach().cpu() if hasattr(source, "detach") else source)
+    is_whole = isinstance(sample_rate, float) and sample_rate.is_integer()  # some libraries give 44100.0
+    rate = whole_number(int(sample_rate) if is_whole else sample_rate, "sample_rate")
+    samples = np.asarray(source.detach().cpu().float() if hasattr(source, "detach") else source)
     if samples.dtype.kind != "f" or samples.ndim not in (1, 2):
         raise MediaError(
             f"sounds are float arrays [channels, n] or [n] in -1..1, not {samples.dtype} {list(samples.shape)}"
         )
-    return Audio(np.ascontiguousarray(np.atleast_2d(samples), dtype=np.float32), sample_rate)
+    return Audio(np.ascontiguousarray(np.atleast_2d(samples), dtype=np.float32), rate)
 
 
 def codec_of(header: Header, device: str) -> SoundCodec:

@@ -1,6 +1,7 @@
 """Rate control: the quality at which a file has a wanted size, or a picture a wanted PSNR.
 
 Latents are computed once; each trial repeats bottleneck and coding alone, and the synthesis where PSNR is asked for.
+With an effort pictures are analysed and searched at every trial.
 """
 
 import math
@@ -72,6 +73,16 @@ def encode_to(codec: Codec, image: Image, target: Target, precision: str = "auto
     is more than that. Raises OptionError where no quality gets there.
     """
     encoder = Encoder(codec, [image], precision, keep=True, effort=effort)
+    try:
+        return _nearest(encoder, image, target, precision)
+    except OptionError:
+        if not effort:
+            raise
+        # The search lowers bits and error together: at the ends of the range one of them may have grown.
+        return encode_to(codec, image, target, precision)
+
+
+def _nearest(encoder: Encoder, image: Image, target: Target, precision: str) -> bytes:
     size = target.size_for(image)
     if size is not None:
         return _largest_within(lambda quality: encoder.files(quality)[0], size)

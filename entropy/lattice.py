@@ -9,7 +9,7 @@ the channels before its own at its position. This is the differentiable form in 
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, lru_cache
 from itertools import product
 from typing import TYPE_CHECKING
 
@@ -94,10 +94,11 @@ def _places_on(axes: int, number: int, shape: tuple[int, ...], device: torch.dev
     return _kept_places(axes, number, shape, device)
 
 
-@cache
+@lru_cache(256)
 def _kept_places(axes: int, number: int, shape: tuple[int, ...], device: torch.device) -> tuple[Tensor, Tensor]:
     own, neighbours = places(steps(axes)[number], shape)
-    return torch.from_numpy(own).to(device), torch.from_numpy(neighbours).to(device)
+    with torch.inference_mode(False):  # the next to use them may want gradients
+        return torch.from_numpy(own).to(device), torch.from_numpy(neighbours).to(device)
 
 
 class Lattice(Gains):

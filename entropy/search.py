@@ -9,6 +9,7 @@ This needs a dozen, since it uses what is known of each single change: its own b
 the gradient, and how distortion bends by the squared norm of what a latent draws.
 """
 
+import operator
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
@@ -17,6 +18,7 @@ import torch
 from torch import Tensor
 
 from rarefy.entropy.gains import position_of
+from rarefy.entropy.precision import full_float32
 from rarefy.errors import OptionError
 
 BEND = 1.3  # times the curvature of a single change, for those made beside it
@@ -53,18 +55,27 @@ class Searchable(Protocol):
         """Latents float32 [1, C, ...] at a quality [1] in 0..1."""
 
 
-def searched(name: str, bottleneck: object, effort: int) -> Searchable | None:
-    """The bottleneck of the codec `name` to search, None for no effort.
+def rounds_of(effort: int, name: str, *bottlenecks: object) -> int:
+    """Rounds of an effort for the codec `name`: 0 for none, else a power of two.
 
-    Raises OptionError for an effort that there is not, and for a bottleneck without a search.
+    Raises OptionError for an effort that there is not, and for bottlenecks without a search.
     """
-    if effort not in EFFORTS:
-        raise OptionError(f"effort {effort}: it is a whole number from {EFFORTS[0]} to {EFFORTS[-1]}")
-    if not effort:
-        return None
-    if not isinstance(bottleneck, Searchable):
+    try:
+        number = operator.index(effort)
+    except TypeError as error:
+        raise OptionError(f"effort {effort!r}: it is a whole number") from error
+    if number not in EFFORTS:
+        raise OptionError(f"effort {number}: it is a whole number from {EFFORTS[0]} to {EFFORTS[-1]}")
+    if not number:
+        return 0
+    if not all(isinstance(bottleneck, Searchable) for bottleneck in bottlenecks):
         raise OptionError(f'codec "{name}" has no search: leave out the effort')
-    return bottleneck
+    return 1 << number
+
+
+def price_of(rate_multiplier: Tensor) -> float:
+    """Bits for a squared error of 1, summed over three channels of values in 0..1: what training pays, per position."""
+    return 255**2 / 3 * float(rate_multiplier)
 
 
 def refine(
@@ -79,8 +90,8 @@ def refine(
     """Latents [1, C, ...] near y whose symbols cost less: what `compress` should be given.
 
     quality: q256. restore: the synthesis, reconstructed latents to a signal shaped as target; price: bits for a squared
-    error of 1, summed over the signal. Each round is one pass through both, forward and backward. The same arguments
-    give the same latents.
+    error of 1, summed over the signal. Each round is one pass through both, forward and backward; it ends where no
+    change promises anything. On a CPU the same arguments give the same latents.
     """
     position = position_of(quality, y.device)
     generator = torch.Generator(y.device).manual_seed(SEED)
@@ -91,7 +102,8 @@ def refine(
         bend: Tensor | None = None
         for number in range(rounds + 1):
             y = y.detach().requires_grad_(True)
-            trial = bottleneck.trial(y, position)
+            with full_float32(y.device):  # as the file is made, whatever the caller's settings are
+                trial = bottleneck.trial(y, position)
             error = restore(trial.latents) - target
             loss = trial.bits + price * error.square().sum()
             cost = float(loss.detach())
@@ -107,10 +119,12 @@ def refine(
                 bend = _curvature(trial.latents, error, y, price, generator)
             (slope,) = torch.autograd.grad(loss, y)
             with torch.no_grad():
-                y, promised = _changed(
+                y, promised, is_done = _changed(
                     y.detach(), trial, slope / trial.gain, bend / trial.gain.square(), strength, generator
                 )
             before = cost
+            if is_done:
+                break
         return best
 
 
@@ -127,8 +141,11 @@ def _curvature(latents: Tensor, error: Tensor, y: Tensor, price: float, generato
 
 def _changed(
     y: Tensor, trial: Trial, slope: Tensor, bend: Tensor, strength: float, generator: torch.Generator
-) -> tuple[Tensor, float]:
-    """Latents after the most promising changes of each position, and what those promise; slope, bend: by the step."""
+) -> tuple[Tensor, float, bool]:
+    """Latents after the most promising changes of each position, what those promise, and whether no change does.
+
+    slope, bend: by the step.
+    """
     change = torch.stack([trial.lower - slope, trial.higher + slope]) + BEND * bend
     change, which = change.min(0)
     direction = which * 2.0 - 1
@@ -138,4 +155,4 @@ def _changed(
     chosen = (change < 0) & (change <= last) & (draw < strength / count)
     distance = 0.5 - direction * trial.remainder + MARGIN
     moved = y + torch.where(chosen, direction * distance / trial.gain, 0.0)
-    return moved, float(change[chosen].sum())
+    return moved, float(change[chosen].sum()), not bool((change < 0).any())

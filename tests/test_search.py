@@ -14,7 +14,7 @@ from rarefy.codecs.media import Image
 from rarefy.codecs.registry import codecs
 from rarefy.codecs.sound import SoundCodec
 from rarefy.codecs.weights import candidates, load_any, load_codec
-from rarefy.entropy.search import Searchable, Trial, refine, searched
+from rarefy.entropy.search import Searchable, Trial, refine, rounds_of
 from rarefy.errors import OptionError
 
 Pixels = NDArray[np.uint8]
@@ -80,6 +80,31 @@ def test_targets_are_met_with_effort(photograph: Pixels) -> None:
     assert len(searched) < len(plain)
     error = np.asarray(rarefy.decode(searched)).astype(float) - photograph
     assert 10 * np.log10(255**2 / np.square(error).mean()) >= 32
+
+
+def test_a_target_that_the_search_misses_is_met_without(codec: Codec) -> None:
+    """Rows of black and white: at quality 0 less error is worth more bits, and the smallest file is a plain one."""
+    rows = np.random.default_rng(1).integers(0, 2, (48, 48)) * np.uint8(255)
+    picture = np.repeat(np.repeat(rows, 2, 0), 2, 1)[:, :, None].astype(np.uint8)
+    size = len(codec.encode(Image(picture), 0))
+    assert len(rarefy.encode(picture, codec.name, target_size=size, effort=2)) <= size
+
+
+def test_what_the_caller_does_changes_nothing(codec: Codec, photograph: Pixels) -> None:
+    """Inference mode before it, autocast around it."""
+    expected = codec.encode(Image(photograph[:64, :64]), 30, effort=1)
+    with torch.inference_mode():
+        codec(torch.rand(1, 3, 64, 64), 50)
+        assert codec.encode(Image(photograph[:64, :64]), 30, effort=1) == expected
+    with torch.autocast("cpu", torch.bfloat16):
+        assert codec.encode(Image(photograph[:64, :64]), 30, effort=1) == expected
+
+
+def test_odd_pictures(codec: Codec) -> None:
+    for shape in ((1, 1, 3), (1, 40, 3), (17, 3, 1)):
+        pixels = np.full(shape, 77, np.uint8)
+        decoded = codec.decode(codec.encode(Image(pixels), 60, effort=6)).pixels
+        assert decoded.shape == shape and np.abs(decoded.astype(int) - 77).max() < 12
 
 
 def test_a_trial_says_what_training_and_files_pay(codec: Codec, photograph: Pixels) -> None:
@@ -158,12 +183,12 @@ def test_a_search_finds_what_is_to_be_found() -> None:
 
 
 def test_refusals(codec: Codec, photograph: Pixels) -> None:
-    for wrong in (-1, 7, 2.5):
+    for wrong in (-1, 7, 2.0, "3"):
         with pytest.raises(OptionError, match="effort"):
             codec.encode(Image(photograph), 50, effort=wrong)  # type: ignore[arg-type]
-    assert searched("plain", object(), 0) is None
+    assert rounds_of(0, "plain", object()) == 0
     with pytest.raises(OptionError, match='"plain" has no search'):
-        searched("plain", object(), 1)
+        rounds_of(1, "plain", object())
 
 
 @pytest.mark.parametrize("channels", [1, 2, 3])

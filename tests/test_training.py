@@ -261,13 +261,16 @@ def test_steps_learn_and_move_everything(recipe_file: Path, pictures: Path) -> N
 
 def test_the_loss_is_a_power_of_the_cost(recipe_file: Path, pictures: Path) -> None:
     trainer = trainer_of(read_recipe(recipe_file, []), pictures)
-    pixels = trainer.patches.draw(1, trainer.generator)
+    pixels, position = trainer.patches.draw(2, trainer.generator), torch.tensor([0.3, 0.6])
     with torch.no_grad():
-        cost, _ = rate_distortion(trainer.model, pixels, torch.tensor([0.3]), (0.0, 1.0))
-        root, _ = rate_distortion(trainer.model, pixels, torch.tensor([0.3]), (0.0, 0.5))
-        weighted, _ = rate_distortion(trainer.model, pixels, torch.tensor([0.3]), (-0.4, 0.5))
-    torch.testing.assert_close(root, cost.sqrt())
-    torch.testing.assert_close(weighted, root)  # lambda counts against the mean of the batch, here of one
+        each = zip(pixels.split(1), position.split(1), strict=True)
+        costs = torch.stack([rate_distortion(trainer.model, x, p, (0.0, 1.0))[0] for x, p in each])
+        root, _ = rate_distortion(trainer.model, pixels, position, (0.0, 0.5))
+        weighted, _ = rate_distortion(trainer.model, pixels, position, (-0.4, 0.5))
+        multiplier = trainer.model.rate_multiplier(position)
+    torch.testing.assert_close(root, costs.sqrt().mean())
+    weights = (multiplier / multiplier.prod().sqrt()) ** -0.4
+    torch.testing.assert_close(weighted, (weights * costs.sqrt()).mean())
 
 
 @pytest.mark.gpu

@@ -9,7 +9,7 @@ from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
 from rarefy.codecs.audio_kinds import begins_like_sound
-from rarefy.codecs.header import Header
+from rarefy.codecs.header import SIGNATURE, Header
 from rarefy.codecs.registry import find as find_codec
 from rarefy.errors import MediaError, RarefyError
 from rarefy.tools.commands.rate import target_of
@@ -104,7 +104,7 @@ def holds_sound(source: str) -> bool:
         return False
     with path.open("rb") as file:
         head = file.read(6)
-    return len(head) == 6 and head[5] >> _MEDIUM_SHIFT == 1
+    return len(head) == 6 and head.startswith(SIGNATURE) and head[5] >> _MEDIUM_SHIFT == 1
 
 
 def encode_file(original: SoundOriginal, options: Namespace) -> EncodedSound:
