@@ -233,7 +233,7 @@ class Lattice(Gains):
         bits = scaled.new_zeros(len(scaled))
         for own, mean, scale in self._walk(symbols, position):
             distance = coded.index_select(2, own) - mean
-            bits = bits + symbol_bits(flat.index_select(2, own), distance, 1 / scale).sum((1, 2))
+            bits = bits + symbol_bits(flat.index_select(2, own) - mean, distance, 1 / scale).sum((1, 2))
         return symbols * back, bits
 
     def trial(self, y: Tensor, position: Tensor) -> Trial:
@@ -241,12 +241,12 @@ class Lattice(Gains):
         gain, back = self._shaped_gains(position)
         scaled = y * gain
         symbols = round_through(scaled)
-        coded = symbols.detach().flatten(2)
+        flat, coded = scaled.detach().flatten(2), symbols.detach().flatten(2)
         lower, higher = torch.zeros_like(coded), torch.zeros_like(coded)
         total = scaled.new_zeros(())
         for own, mean, scale in self._walk(symbols, position):
             distance, inverse = coded.index_select(2, own) - mean, 1 / scale
-            bits = log_probability(distance, inverse) / -LN2
+            bits = symbol_bits(flat.index_select(2, own) - mean, distance, inverse)
             total = total + bits.sum()
             with torch.no_grad():
                 for other, step in ((lower, -1), (higher, 1)):

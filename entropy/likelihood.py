@@ -48,18 +48,19 @@ def logistic_bits(v: Tensor, inverse_scale: Tensor) -> Tensor:
 
 
 def symbol_bits(v: Tensor, distance: Tensor, inverse_scale: Tensor) -> Tensor:
-    """Bits of the integer round(v), `distance` from the mean of a logistic that need not be an integer.
+    """Bits of an integer at a distance from the mean of a logistic, which need not be an integer.
 
-    Exact, and differentiable in the mean and the scale through `distance` and `inverse_scale`; in v, which `distance`
-    knows as a constant, with the mean gradient of `rounded_bits`. All tensors have one shape.
+    v: what was rounded, less the mean; distance: the integer, less the mean. The value is exact at `distance`. The
+    gradient with respect to v, and so to the mean, is the mean one of `rounded_bits`: where scales are small, the slope
+    at one place says nothing of what a step costs, and networks that learned from it grew worse. All have one shape.
     """
 
     def bits(u: Tensor) -> Tensor:
         return log_probability(u, inverse_scale) / -LN2
 
     with torch.no_grad():
-        slope = bits(distance + 0.5) - bits(distance - 0.5)
-    return bits(distance) + (v - v.detach()) * slope
+        slope = bits(v + 0.5) - bits(v - 0.5)
+    return bits(distance.detach()) + (v - v.detach()) * slope
 
 
 class AtLeast(torch.autograd.Function):
