@@ -148,7 +148,7 @@ def test_alpha_of_every_predictor(predictor: int) -> None:
 def test_examples_of_the_format() -> None:
     """Section 9 of FORMAT.md."""
     blocks = re.findall(r"```hex\n(.*?)```", (ROOT / "docs" / "FORMAT.md").read_text(), re.DOTALL)
-    first, second = (
+    first, second, _ = (  # the third one holds a sound
         bytes.fromhex("".join(re.match(r"(?:[0-9A-F]{2} ?\b)*", line)[0] for line in block.splitlines()))  # type: ignore[index]
         for block in blocks
     )
