@@ -116,7 +116,7 @@ def refine(
             if number == rounds:
                 break
             if bend is None:
-                bend = _curvature(trial.latents, error, y, price, generator)
+                bend = _curvature(error, y, price, generator)
             (slope,) = torch.autograd.grad(loss, y)
             with torch.no_grad():
                 y, promised, is_done = _changed(
@@ -128,7 +128,7 @@ def refine(
         return best
 
 
-def _curvature(latents: Tensor, error: Tensor, y: Tensor, price: float, generator: torch.Generator) -> Tensor:
+def _curvature(error: Tensor, y: Tensor, price: float, generator: torch.Generator) -> Tensor:
     """Half the second derivative of price * squared error along each channel, a mean over positions: [1, C, 1, ...].
 
     By Gauss-Newton it is price times the squared norm of what the latent draws, whose mean a random vector of signs

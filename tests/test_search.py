@@ -14,8 +14,9 @@ from rarefy.codecs.media import Image
 from rarefy.codecs.registry import codecs
 from rarefy.codecs.sound import SoundCodec
 from rarefy.codecs.weights import candidates, load_any, load_codec
-from rarefy.entropy.search import Searchable, Trial, refine, rounds_of
+from rarefy.entropy.search import EFFORTS, Searchable, Trial, refine, rounds_of
 from rarefy.errors import OptionError
+from rarefy.tools.commands import parser
 
 Pixels = NDArray[np.uint8]
 QUALITY = 12800
@@ -187,6 +188,7 @@ def test_refusals(codec: Codec, photograph: Pixels) -> None:
         with pytest.raises(OptionError, match="effort"):
             codec.encode(Image(photograph), 50, effort=wrong)  # type: ignore[arg-type]
     assert rounds_of(0, "plain", object()) == 0
+    assert parser.EFFORTS == EFFORTS, "the command line knows them without importing torch"
     with pytest.raises(OptionError, match='"plain" has no search'):
         rounds_of(1, "plain", object())
 
