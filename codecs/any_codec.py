@@ -107,6 +107,10 @@ class AnyCodec(nn.Module):
         """Differentiable round trip, to train."""
         raise NotImplementedError
 
+    def rate(self, x: Tensor, quality: Tensor | float) -> Tensor:
+        """The bits [B] of `forward` alone, without a synthesis: what the training of an entropy model needs."""
+        return self(x, quality).bits
+
     def rate_multiplier(self, position: Tensor) -> Tensor:
         """Lambda at a quality position [B] in 0..1: how much training weighs distortion against bits."""
         return next(iter(self.bottlenecks().values())).rate_multiplier(position)

@@ -60,12 +60,18 @@ class Codec(AnyCodec):
 
     def forward(self, x: Tensor, quality: Tensor | float) -> Output:
         """Differentiable round trip, to train; x: [B, 3, H, W], sides multiples of 64; quality: 0..100, one or [B]."""
+        y_hat, bits = self._coded(x, quality)
+        return Output(self.synthesis(y_hat, Unit(-1, x.shape[2], x.shape[3])), bits)
+
+    def rate(self, x: Tensor, quality: Tensor | float) -> Tensor:
+        """See `AnyCodec.rate`."""
+        return self._coded(x, quality)[1]
+
+    def _coded(self, x: Tensor, quality: Tensor | float) -> tuple[Tensor, Tensor]:
         if any(side % MULTIPLE for side in x.shape[2:]):
             raise OptionError(f"training pictures have sides that are multiples of {MULTIPLE}, not {tuple(x.shape)}")
         level = torch.as_tensor(quality, dtype=torch.float32, device=x.device).expand(len(x))
-        unit = Unit(-1, x.shape[2], x.shape[3])
-        y_hat, bits = self.bottleneck(self.analysis(x, unit), level / 100)
-        return Output(self.synthesis(y_hat, unit), bits)
+        return self.bottleneck(self.analysis(x, Unit(-1, x.shape[2], x.shape[3])), level / 100)
 
     def encode(self, image: Image, quality: float, precision: str = "auto", effort: int = 0) -> bytes:
         """A picture to the bytes of a file; quality 0..100; effort: see `Encoder`."""

@@ -79,12 +79,21 @@ class SoundCodec(AnyCodec):
         x: [B, 3, n], two channels of a stereo sound and one of a mono sound, each at its part's rate, n a multiple of
         both strides; quality: 0..100, one or [B].
         """
+        (stereo, stereo_bits), (mono, mono_bits) = self._coded(x, quality)
+        x_hat = torch.cat([self.stereo.synthesis(stereo), self.mono.synthesis(mono)], 1)
+        return Output(x_hat, stereo_bits + mono_bits)
+
+    def rate(self, x: Tensor, quality: Tensor | float) -> Tensor:
+        """See `AnyCodec.rate`."""
+        (_, stereo_bits), (_, mono_bits) = self._coded(x, quality)
+        return stereo_bits + mono_bits
+
+    def _coded(self, x: Tensor, quality: Tensor | float) -> list[tuple[Tensor, Tensor]]:
         if x.shape[1] != 3 or x.shape[2] % self.stereo.stride or x.shape[2] % self.mono.stride:
             raise OptionError(f"training sounds have 3 channels and whole latents, not {tuple(x.shape)}")
         position = torch.as_tensor(quality, dtype=torch.float32, device=x.device).expand(len(x)) / 100
-        stereo, stereo_bits = _passed(self.stereo, x[:, :2], position)
-        mono, mono_bits = _passed(self.mono, x[:, 2:], position)
-        return Output(torch.cat([stereo, mono], 1), stereo_bits + mono_bits)
+        parts = ((self.stereo, x[:, :2]), (self.mono, x[:, 2:]))
+        return [part.bottleneck(part.analysis(samples), position) for part, samples in parts]
 
     def encode(self, sound: Sound, quality: float, precision: str = "auto", effort: int = 0) -> bytes:
         """A sound to the bytes of a file; quality 0..100; effort: see `SoundEncoder`."""
@@ -102,8 +111,3 @@ class SoundCodec(AnyCodec):
         for part in (self.stereo, self.mono):
             if header.span * part.sample_rate % (SPANS_A_SECOND * part.stride):
                 raise FormatError(f'codec "{self.name}" has no units of {header.span} 300ths of a second')
-
-
-def _passed(part: SoundPart, x: Tensor, position: Tensor) -> tuple[Tensor, Tensor]:
-    y_hat, bits = part.bottleneck(part.analysis(x), position)
-    return part.synthesis(y_hat), bits

@@ -19,6 +19,7 @@ from torch import Tensor
 from rarefy.codecs.registry import build
 from rarefy.errors import MediaError, OptionError, WeightsError
 from rarefy.tools.checkpoint import start_from, write_weights
+from rarefy.tools.parts import part_of
 from rarefy.tools.patches import Patches, is_held_back, picture_files, read_scales
 from rarefy.tools.recipe import Recipe, read_recipe
 from rarefy.tools.train import Replayed, Trainer, averaged, build_model, rate_distortion, save, stratified
@@ -54,6 +55,7 @@ clip = 2.0
 ema = 0.99
 weight_power = -0.4
 cost_power = 1.0
+part = "all"
 seed = 5
 """
 
@@ -271,6 +273,52 @@ def test_the_loss_is_a_power_of_the_cost(recipe_file: Path, pictures: Path) -> N
     torch.testing.assert_close(root, costs.sqrt().mean())
     weights = (multiplier / multiplier.prod().sqrt()) ** -0.4
     torch.testing.assert_close(weighted, (weights * costs.sqrt()).mean())
+
+
+@pytest.mark.parametrize(("part", "rate"), [("entropy", 2e-2), ("synthesis", 4e-3)])
+def test_a_part_learns_alone(recipe_file: Path, pictures: Path, part: str, rate: float) -> None:
+    recipe = read_recipe(recipe_file, [f'train.part="{part}"', f"train.adam={rate}"])
+    trainer = trainer_of(recipe, pictures)
+    with torch.no_grad():  # principal components leave little to learn in a few steps
+        trainer.model.g_s.last.bias.add_(0.06)
+        trainer.model.bottleneck.scale_start.add_(6.0)
+    before = {name: p.detach().clone() for name, p in trainer.model.named_parameters()}
+    pixels, position = trainer.patches.draw(16, trainer.generator), torch.linspace(0, 1, 16)
+
+    def cost() -> float:
+        with torch.no_grad():
+            return float(rate_distortion(trainer.model, pixels, position, trainer.powers, part)[0])
+
+    first = cost()
+    for _ in range(16):
+        trainer.train_step(1.0)
+    assert cost() < 0.98 * first
+    moved = {name for name, p in trainer.model.named_parameters() if not torch.equal(p, before[name])}
+    assert moved == {name for name in before if part_of(name) == part}
+    assert len(trainer.optimisers) == 2
+    if part == "entropy":  # what it pays is what the whole codec pays
+        with torch.no_grad():
+            torch.testing.assert_close(
+                trainer.model.rate(pixels / 255, 100 * position), trainer.model(pixels / 255, 100 * position).bits
+            )
+
+
+def test_parts_without_residual_blocks_learn_by_adam_alone(tmp_path: Path, pictures: Path) -> None:
+    path = tmp_path / "walloc.toml"
+    model = TINY[TINY.index("[model]") : TINY.index("[data]")]
+    sizes = "[model]\nlatents = 6\nwidth = 16\nblocks = 1\nlambda_low = 1e-3\nlambda_high = 0.2\n"
+    path.write_text(TINY.replace(model, sizes).replace('"image"', '"walloc-image"'))
+    trainer = trainer_of(read_recipe(path, ['train.part="entropy"']), pictures)
+    assert [type(o) for o in trainer.optimisers] == [torch.optim.Adam]
+    loss, facts, norm = trainer.train_step(1.0)
+    assert all(bool(torch.isfinite(t).all()) for t in (loss, facts, norm)) and norm > 0
+    save(trainer, tmp_path)
+    trainer.load_state_dict(torch.load(tmp_path / "state.pt", weights_only=True))
+
+
+def test_parts_that_do_not_exist_are_told(recipe_file: Path, pictures: Path) -> None:
+    with pytest.raises(OptionError, match="all, entropy, synthesis"):
+        trainer_of(read_recipe(recipe_file, ['train.part="analysis"']), pictures)
 
 
 @pytest.mark.gpu

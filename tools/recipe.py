@@ -54,6 +54,7 @@ class TrainRecipe:
     ema: float
     weight_power: float
     cost_power: float
+    part: str
     seed: int
 
 

@@ -26,6 +26,7 @@ from rarefy.models.layers import PartialBlock
 from rarefy.tools.checkpoint import start_from, write_weights
 from rarefy.tools.evaluate import evaluate_held_back
 from rarefy.tools.muon import Muon
+from rarefy.tools.parts import choose
 from rarefy.tools.pools import Pool, pool_of
 from rarefy.tools.recipe import Recipe, TrainRecipe, read_recipe
 from rarefy.tools.training_log import COLUMNS, Log
@@ -39,20 +40,26 @@ def stratified(count: int, device: torch.device, generator: torch.Generator) -> 
 
 
 def rate_distortion(
-    model: AnyCodec, pixels: Tensor, position: Tensor, powers: tuple[float, float]
+    model: AnyCodec, pixels: Tensor, position: Tensor, powers: tuple[float, float], part: str = "all"
 ) -> tuple[Tensor, Tensor]:
     """Loss, and [bits per pixel, squared error on 0..1] means, of patches uint8 [B, 3, H, W] at qualities [B].
 
     Crops of sound are floats [B, 3, n], and what is said of pixels is that of samples in time. powers: those of lambda
-    and of a patch's cost in the loss, see `TrainRecipe`.
+    and of a patch's cost in the loss, see `TrainRecipe`. part: "entropy" alone is paid in bits; no picture is made, and
+    its squared error is said to be 1.
     """
     x = _signal(pixels)
-    x_hat, bits = model(x, 100 * position)
-    error = (x_hat - x).square().flatten(1).mean(1)
-    bits_per_pixel = bits / x[0, 0].numel()
     multiplier = model.rate_multiplier(position)
     weight = (multiplier / multiplier.log().mean().exp()) ** powers[0]
-    loss = (weight * (bits_per_pixel + multiplier * 255**2 * error) ** powers[1]).mean()
+    if part == "entropy":
+        cost = bits_per_pixel = model.rate(x, 100 * position) / x[0, 0].numel()
+        error = torch.ones_like(cost)
+    else:
+        x_hat, bits = model(x, 100 * position)
+        error = (x_hat - x).square().flatten(1).mean(1)
+        bits_per_pixel = bits / x[0, 0].numel()
+        cost = bits_per_pixel + multiplier * 255**2 * error
+    loss = (weight * cost ** powers[1]).mean()
     return loss, torch.stack([bits_per_pixel.mean(), error.log().mean()]).detach()
 
 
@@ -61,12 +68,18 @@ def _signal(patches: Tensor) -> Tensor:
 
 
 def optimisers(model: nn.Module, recipe: TrainRecipe) -> list[torch.optim.Optimizer]:
-    """Muon for the weights of residual blocks, Adam for everything else."""
+    """Muon for the weights of residual blocks, Adam for everything else; each only where it has something to train."""
+    trained = [p for p in model.parameters() if p.requires_grad]
     blocks = [m for m in model.modules() if isinstance(m, PartialBlock)]
     hidden = {p for block in blocks for p in block.parameters() if p.dim() == 4}
-    rest = [p for p in model.parameters() if p not in hidden]
-    adam = torch.optim.Adam(rest, lr=recipe.adam, betas=(0.9, 0.99), fused=True)
-    return [adam, Muon([p for p in model.parameters() if p in hidden], lr=recipe.muon)]
+    rest = [p for p in trained if p not in hidden]
+    matrices = [p for p in trained if p in hidden]
+    found: list[torch.optim.Optimizer] = []
+    if rest:
+        found.append(torch.optim.Adam(rest, lr=recipe.adam, betas=(0.9, 0.99), fused=True))
+    if matrices:
+        found.append(Muon(matrices, lr=recipe.muon))
+    return found
 
 
 class Trainer:
@@ -76,6 +89,7 @@ class Trainer:
         self.recipe, self.patches, self.model = recipe, patches, model
         self.device = patches.device
         self.generator = torch.Generator(self.device).manual_seed(recipe.train.seed)
+        choose(model, recipe.train.part)
         self.optimisers = optimisers(model, recipe.train)
         self.rates = [g["lr"] for o in self.optimisers for g in o.param_groups]
         self.ema = [p.detach().clone() for p in model.parameters()]
@@ -101,8 +115,7 @@ class Trainer:
 
     def _hidden(self) -> list[Tensor]:
         """Muon's parameters: between two of its steps their gradients add up, and belong to the state."""
-        parameters: list[Tensor] = self.optimisers[1].param_groups[0]["params"]
-        return parameters
+        return [p for o in self.optimisers if isinstance(o, Muon) for p in o.param_groups[0]["params"]]
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Take up the state of an earlier process of the same recipe."""
@@ -144,7 +157,7 @@ class Trainer:
     def _gradients(self, pixels: Tensor, position: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Forward and backward: adds clipped gradients to the parameters', gives what `train_step` gives."""
         with torch.autocast(self.device.type, torch.bfloat16):
-            loss, facts = self.loss_function(self.model, pixels, position, self.powers)
+            loss, facts = self.loss_function(self.model, pixels, position, self.powers, self.recipe.train.part)
         loss.backward()
         return loss.detach(), facts, self._clip()
 
