@@ -10,7 +10,8 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-from rarefy.entropy.hyperprior import ScaleSteps
+from rarefy.entropy.gains import QUALITY_LEVELS, along_quality
+from rarefy.entropy.hyperprior import SCALE_COUNT, Hyperprior, ScaleSteps
 from rarefy.entropy.integer import (
     HIDDEN_PEAK,
     MAGNITUDE_EXPONENT,
@@ -98,6 +99,21 @@ def quantise_scale_network(
     result.feature_exponent.copy_(fine)
     result.prove_bounds()
     return result
+
+
+def quantise_scales(bottleneck: Hyperprior, calibrate: Callable[[], None]) -> IntegerScaleNetwork:
+    """Quantise the scale network of a bottleneck; see `quantise_scale_network`."""
+    levels = torch.linspace(0, 1, QUALITY_LEVELS, device=bottleneck.sigma.device)
+    with torch.no_grad():
+        embedding = along_quality(bottleneck.embedding, levels)
+        return quantise_scale_network(
+            bottleneck.scales,
+            bottleneck.start_levels(),
+            embedding,
+            bottleneck.prior.shape[2],
+            SCALE_COUNT,
+            calibrate,
+        )
 
 
 def _quantise_layers(result: IntegerScaleNetwork, network: ScaleSteps, ranges: Ranges, hyper: int) -> Tensor:

@@ -88,9 +88,13 @@ def patches_of(recipe: Recipe, folder: Path) -> Patches:
 
 
 def trainer_of(recipe: Recipe, folder: Path) -> Trainer:
-    """A fresh trainer."""
+    """A fresh trainer; for integers of a network that says something already."""
     patches = patches_of(recipe, folder)
-    return Trainer(recipe, patches, build_model(recipe, patches, CPU), compile_model=False)
+    model = build_model(recipe, patches, CPU)
+    if recipe.train.part == "integers" and recipe.codec == "image":
+        for head in model.bottleneck.scales.heads:
+            torch.nn.init.normal_(head.weight, std=0.2)
+    return Trainer(recipe, patches, model, compile_model=False)
 
 
 def test_the_shipped_recipe_builds_the_shipped_sizes() -> None:
@@ -275,7 +279,7 @@ def test_the_loss_is_a_power_of_the_cost(recipe_file: Path, pictures: Path) -> N
     torch.testing.assert_close(weighted, (weights * costs.sqrt()).mean())
 
 
-@pytest.mark.parametrize(("part", "rate"), [("entropy", 2e-2), ("synthesis", 4e-3)])
+@pytest.mark.parametrize(("part", "rate"), [("entropy", 2e-2), ("integers", 2e-2), ("synthesis", 4e-3)])
 def test_a_part_learns_alone(recipe_file: Path, pictures: Path, part: str, rate: float) -> None:
     recipe = read_recipe(recipe_file, [f'train.part="{part}"', f"train.adam={rate}"])
     trainer = trainer_of(recipe, pictures)
@@ -294,21 +298,28 @@ def test_a_part_learns_alone(recipe_file: Path, pictures: Path, part: str, rate:
         trainer.train_step(1.0)
     assert cost() < 0.98 * first
     moved = {name for name, p in trainer.model.named_parameters() if not torch.equal(p, before[name])}
-    assert moved == {name for name in before if part_of(name) == part}
+    assert moved == {name for name in before if part_of(name) == part.replace("integers", "entropy")}
     assert len(trainer.optimisers) == 2
-    if part == "entropy":  # what it pays is what the whole codec pays
+    assert (trainer.rounded is not None) == (part == "integers")
+    if part != "synthesis":  # what it pays is what the whole codec pays
         with torch.no_grad():
             torch.testing.assert_close(
                 trainer.model.rate(pixels / 255, 100 * position), trainer.model(pixels / 255, 100 * position).bits
             )
 
 
-def test_parts_without_residual_blocks_learn_by_adam_alone(tmp_path: Path, pictures: Path) -> None:
+@pytest.fixture
+def walloc_file(tmp_path: Path) -> Path:
+    """A recipe of a codec whose entropy model has no residual blocks."""
     path = tmp_path / "walloc.toml"
     model = TINY[TINY.index("[model]") : TINY.index("[data]")]
     sizes = "[model]\nlatents = 6\nwidth = 16\nblocks = 1\nlambda_low = 1e-3\nlambda_high = 0.2\n"
     path.write_text(TINY.replace(model, sizes).replace('"image"', '"walloc-image"'))
-    trainer = trainer_of(read_recipe(path, ['train.part="entropy"']), pictures)
+    return path
+
+
+def test_parts_without_residual_blocks_learn_by_adam_alone(walloc_file: Path, pictures: Path, tmp_path: Path) -> None:
+    trainer = trainer_of(read_recipe(walloc_file, ['train.part="entropy"']), pictures)
     assert [type(o) for o in trainer.optimisers] == [torch.optim.Adam]
     loss, facts, norm = trainer.train_step(1.0)
     assert all(bool(torch.isfinite(t).all()) for t in (loss, facts, norm)) and norm > 0
@@ -317,8 +328,13 @@ def test_parts_without_residual_blocks_learn_by_adam_alone(tmp_path: Path, pictu
 
 
 def test_parts_that_do_not_exist_are_told(recipe_file: Path, pictures: Path) -> None:
-    with pytest.raises(OptionError, match="all, entropy, synthesis"):
+    with pytest.raises(OptionError, match="all, entropy, integers, synthesis"):
         trainer_of(read_recipe(recipe_file, ['train.part="analysis"']), pictures)
+
+
+def test_integers_are_for_codecs_that_have_them(walloc_file: Path, pictures: Path) -> None:
+    with pytest.raises(OptionError, match='"walloc-image" has no scale network'):
+        trainer_of(read_recipe(walloc_file, ['train.part="integers"']), pictures)
 
 
 @pytest.mark.gpu
@@ -360,9 +376,10 @@ def tensors_of(state: Any) -> list[Tensor]:
     return [tensor for value in values for tensor in tensors_of(value)]
 
 
-@pytest.mark.parametrize("at", [1, 2, 3])  # at 2 gradients wait for the second of Muon's steps
-def test_a_run_resumes_exactly(recipe_file: Path, pictures: Path, tmp_path: Path, at: int) -> None:
-    recipe = read_recipe(recipe_file, [])
+# At 2 gradients wait for the second of Muon's steps.
+@pytest.mark.parametrize(("at", "part"), [(1, "all"), (2, "all"), (3, "all"), (2, "integers")])
+def test_a_run_resumes_exactly(recipe_file: Path, pictures: Path, tmp_path: Path, at: int, part: str) -> None:
+    recipe = read_recipe(recipe_file, [f'train.part="{part}"'])
     whole = trainer_of(recipe, pictures)
     for _ in range(4):
         whole.train_step(whole.schedule(1.0))

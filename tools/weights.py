@@ -19,10 +19,9 @@ from rarefy.codecs.registry import build, find
 from rarefy.codecs.sound import SoundCodec
 from rarefy.codecs.weights import read_weights, save_weights
 from rarefy.entropy.correct import correct
-from rarefy.entropy.gains import QUALITY_LEVELS, along_quality
-from rarefy.entropy.hyperprior import SCALE_COUNT, Hyperprior
+from rarefy.entropy.hyperprior import Hyperprior
 from rarefy.entropy.lattice import Lattice
-from rarefy.entropy.quantise import quantise_scale_network
+from rarefy.entropy.quantise import quantise_scales
 from rarefy.errors import WeightsError
 from rarefy.tools.checkpoint import start_from
 from rarefy.tools.evaluate import rate_and_psnr, read_pixels
@@ -61,17 +60,7 @@ def _quantise(codec: Codec, pictures: list[Path]) -> None:
             for quality in CALIBRATION_QUALITIES:
                 rate_and_psnr(codec, read_pixels(path)[:, :, :384, :384], quality)
 
-    with torch.no_grad():
-        levels = torch.linspace(0, 1, QUALITY_LEVELS)
-        network = quantise_scale_network(
-            bottleneck.scales,
-            bottleneck.start_levels(),
-            along_quality(bottleneck.embedding, levels),
-            bottleneck.prior.shape[2],
-            SCALE_COUNT,
-            calibrate,
-        )
-    bottleneck.exact = (network, bottleneck.build_tables())
+    bottleneck.exact = (quantise_scales(bottleneck, calibrate), bottleneck.build_tables())
     with torch.inference_mode():
         whole = [read_pixels(path)[:, :, :384, :384].float() / 255 for path in pictures]
         latents = [codec.analysis(x, Unit(-1, x.shape[2], x.shape[3])) for x in whole]
