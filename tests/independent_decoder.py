@@ -5,10 +5,10 @@ It shares no line with the package and needs NumPy, zlib and a reader of safeten
 not to be fast. A section without a document's name is one of the document that was named last.
 
 Left out: the pixels of files of several units (each window of the synthesis sees the latents around it); there are
-symbols of those. The hash of the weights is read and not compared, since the documents do not spell what is hashed:
-wrong weights show in the checksums of the symbols. Grids are arrays [row, column, channel] throughout.
+symbols of those. Grids are arrays [row, column, channel] throughout.
 """
 
+import hashlib
 import json
 import struct
 import zlib
@@ -117,58 +117,73 @@ def read_sections(content: bytes, registered: dict[int, bool]) -> dict[int, byte
     return {number: section for number, section in found.items() if number in registered}
 
 
-def read_header(reader: Reader) -> Header:
-    """The header (section 4)."""
+def read_start(reader: Reader, medium: int) -> tuple[int, str, bytes]:
+    """What headers of all media begin with: the flags, the codec and the hash of its weights (section 4)."""
     need(reader.take(4) == b"\xf6rfy", "the signature")
     if reader.fixed(1) != 1:
         raise UnsupportedError("another version")
     flags, number = reader.fixed(1), reader.fixed(1)
-    if flags >> 6 or (number and number not in CODECS):
+    if flags >> 6 != medium or (number and number not in CODECS):
         raise UnsupportedError("another medium or codec")
     codec = CODECS[number] if number else reader.name()
     need(number > 0 or codec not in CODECS.values(), "a codec of the table goes by its number")
     size = reader.fixed(1) if flags & LONG_WEIGHTS else 4
     need(not flags & LONG_WEIGHTS or 5 <= size <= 32, "a long hash has 5 to 32 bytes")
-    weights = reader.take(size)
+    return flags, codec, reader.take(size)
+
+
+def read_metadata(reader: Reader, flags: int) -> dict[int, bytes]:
+    """What headers of all media end with (sections 4 and 5)."""
+    metadata = reader.take(reader.varint()) if flags & METADATA else b""
+    need(not flags & METADATA or len(metadata) > 0, "metadata that are announced are there")
+    return read_sections(metadata, {1: False, 2: False, 3: False, 4: False})
+
+
+def read_header(reader: Reader) -> Header:
+    """The header of a picture (section 4)."""
+    flags, codec, weights = read_start(reader, medium=0)
     width, height, quality = reader.varint(), reader.varint(), reader.fixed(2)
     need(1 <= width < 2**31 and 1 <= height < 2**31 and quality <= 25600, "size and quality")
     tile = reader.varint() if flags & TILE else 0
     need(not flags & TILE or 16 <= tile <= 65535, "units have sides of 16 to 65535")
-    metadata = reader.take(reader.varint()) if flags & METADATA else b""
-    need(not flags & METADATA or len(metadata) > 0, "metadata that are announced are there")
-    sections = read_sections(metadata, {1: False, 2: False, 3: False})
+    sections = read_metadata(reader, flags)
     if width * height > MOST_PIXELS:  # far below 2^32 units, too
         raise UnsupportedError("a larger picture than this decoder takes")
     return Header(reader.data[: reader.at], flags, codec, weights, width, height, quality, tile, sections)
 
 
-def read_file(data: bytes) -> tuple[Header, list[tuple[int, dict[int, bytes]]]]:
-    """The header, and for each unit the checksum of its symbols and its sections (sections 3, 6 and 7)."""
-    reader = Reader(data)
-    header = read_header(reader)
-    count = len(header.places())
-    need(count == 1 or reader.fixed(4) == zlib.crc32(header.content), "the header's checksum")
+def read_units(reader: Reader, count: int, is_tagged: bool, has_alpha: bool) -> list[tuple[int, dict[int, bytes]]]:
+    """After the header: for each unit the checksum of its symbols and its sections (sections 3, 6 and 7)."""
+    data, header = reader.data, reader.data[: reader.at]
+    need(count == 1 or reader.fixed(4) == zlib.crc32(header), "the header's checksum")
     need(reader.left() >= 9 * count, "a unit has 9 bytes or more")
     units, sizes = [], []
     for number in range(count):
         begin = reader.at
         sizes.append(reader.varint())
         spelled, checksum, payload = data[begin : reader.at], reader.fixed(4), reader.take(sizes[-1])
-        covered = header.content + struct.pack("<I", number) + spelled + payload
+        covered = header + struct.pack("<I", number) + spelled + payload
         need(sizes[-1] >= 4 and checksum == zlib.crc32(covered), "the unit's checksum")
         sections = {1: payload[4:]}
-        if header.flags & TAGGED:
+        if is_tagged:
             sections = read_sections(payload[4:], {0: True, 1: True, 2: True})
-            need(1 in sections and (2 not in sections or header.flags & ALPHA > 0), "latents; alpha if announced")
+            need(1 in sections and (2 not in sections or has_alpha), "latents; alpha if announced")
         units.append((int.from_bytes(payload[:4], "little"), sections))
     if count > 1:
         begin = reader.at
         need([reader.varint() for _ in sizes] == sizes, "the index agrees with the units")
         entries, checksum, size = data[begin : reader.at], reader.fixed(4), reader.fixed(4)
-        covered = header.content + struct.pack("<I", count) + entries + struct.pack("<I", size)
+        covered = header + struct.pack("<I", count) + entries + struct.pack("<I", size)
         need(size == reader.at - begin and checksum == zlib.crc32(covered), "the index's size and checksum")
     need(reader.left() == 0, "nothing follows the last part")
-    return header, units
+    return units
+
+
+def read_file(data: bytes) -> tuple[Header, list[tuple[int, dict[int, bytes]]]]:
+    """The header of a picture, and for each unit the checksum of its symbols and its sections."""
+    reader = Reader(data)
+    header = read_header(reader)
+    return header, read_units(reader, len(header.places()), header.flags & TAGGED > 0, header.flags & ALPHA > 0)
 
 
 def read_alpha(section: bytes, height: int, width: int) -> Array:
@@ -246,12 +261,21 @@ class Stream:
 
 
 class Weights:
-    """A weights file: the codec's name, its sizes, and all tensors."""
+    """A weights file: the codec's name, its sizes, all tensors, and their hash (FORMAT.md, section 10)."""
 
     def __init__(self, path: Path) -> None:
         with safe_open(str(path), "numpy") as file:
             self.codec, self.config = file.metadata()["codec"], json.loads(file.metadata()["config"])
             self.tensors: Tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        sha = hashlib.sha256(f"{self.codec} {json.dumps(self.config, sort_keys=True)}\n".encode())
+        for name, tensor in sorted(self.tensors.items()):
+            sha.update(f"{name} torch.{tensor.dtype} {list(tensor.shape)}\n".encode() + tensor.tobytes())
+        self.hash = sha.digest()
+
+    def check(self, codec: str, begin: bytes) -> None:
+        """Report a file that names other weights."""
+        if codec != self.codec or not self.hash.startswith(begin):
+            raise UnsupportedError(f"{codec} {begin.hex()} with weights of {self.codec}, {self.hash.hex()}")
 
 
 def around(x: Array) -> Array:
@@ -367,6 +391,12 @@ def hyperprior_pixels(z: Array, s: Array, weights: Weights, quality: int) -> Arr
     return 255 * (shuffled(synthesis("last", x), 8) + 0.5)
 
 
+def as_shown(colours: Array, header: Header) -> Array:
+    """Gray where the file is, rounded, cropped to the picture (section 7)."""
+    colours = colours.mean(axis=2, keepdims=True) if header.flags & GRAY else colours
+    return np.clip(np.rint(colours[: header.height, : header.width]), 0, 255).astype(np.uint8)
+
+
 @dataclass(frozen=True)
 class Picture:
     """A decoded file: the symbols of each unit (hyper-latents and latents), the alpha, the pixels [h, w, 1 or 3]."""
@@ -380,8 +410,9 @@ class Picture:
 def decode(data: bytes, weights: Weights) -> Picture:
     """Decode a file with the weights of its codec. `pixels` are None where this decoder leaves them out."""
     header, units = read_file(data)
-    if header.codec not in ("image", "fixture") or header.codec != weights.codec:
-        raise UnsupportedError(f"codec {header.codec} with weights of {weights.codec}")
+    weights.check(header.codec, header.weights)
+    if header.codec not in ("image", "fixture"):
+        raise UnsupportedError(f"codec {header.codec} has no hyperprior")
     symbols, pixels = [], None
     alpha = np.full((header.height, header.width), 255, np.uint8)
     for (checksum, sections), (top, left, height, width) in zip(units, header.places(), strict=True):
@@ -393,7 +424,5 @@ def decode(data: bytes, weights: Weights) -> Picture:
         if 2 in sections:
             alpha[top : top + height, left : left + width] = read_alpha(sections[2], height, width)
     if len(units) == 1:
-        colours = hyperprior_pixels(*symbols[0], weights, header.quality)
-        colours = colours.mean(axis=2, keepdims=True) if header.flags & GRAY else colours
-        pixels = np.clip(np.rint(colours[: header.height, : header.width]), 0, 255).astype(np.uint8)
+        pixels = as_shown(hyperprior_pixels(*symbols[0], weights, header.quality), header)
     return Picture(header, symbols, alpha if header.flags & ALPHA else None, pixels)

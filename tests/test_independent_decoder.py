@@ -1,7 +1,7 @@
-"""The documents of the format, tested: a decoder that was written from them alone agrees with the package.
+"""The documents of the format, tested: decoders that were written from them agree with the package.
 
-`independent_decoder.py` is that decoder. Here are also the symbols of `walloc-image`, by `docs/LATTICE.md`; they need
-weights that the repository does not hold, and are skipped without them.
+These are `independent_decoder.py` for pictures with a hyperprior, `independent_lattice.py` for those with a lattice,
+and `independent_sound_decoder.py`.
 """
 
 import hashlib
@@ -10,32 +10,50 @@ import os
 import re
 import struct
 import zlib
-from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from conformance.sound_streams import kept
 from independent_decoder import (
     Array,
     DamagedError,
     Picture,
+    Reader,
     Stream,
     UnsupportedError,
     Weights,
     decode,
-    need,
     read_alpha,
     read_file,
+    read_units,
 )
+from independent_lattice import decode_picture
+from independent_sound_decoder import RATES, Sound
+from independent_sound_decoder import decode as decode_sound
+from independent_sound_decoder import read_header as read_sound_header
 from PIL import Image
 
 import rarefy
+from rarefy.codecs.encoding import Encoder
 
 ROOT = Path(__file__).parent.parent
 CONFORMANCE = ROOT / "tests" / "conformance"
 FILES = sorted(CONFORMANCE.glob("*.rfy"))
-IMAGE = ROOT / "weights" / "image.safetensors"
+SOUNDS = CONFORMANCE / "sounds"
+SAMPLE_FORMATS = ("PCM_16", "PCM_S8", "PCM_U8", "PCM_24", "PCM_32", "FLOAT", "DOUBLE")
+
+
+def shipped(codec: str) -> Weights:
+    """The weights that the package takes for a codec."""
+    named = [Path(name) for name in os.environ.get("RAREFY_WEIGHTS", "").split(os.pathsep) if name]
+    folders = [*named, ROOT / "weights"]
+    found = [path for folder in folders for path in sorted(folder.glob(f"{codec}*.safetensors"))]
+    if not found:
+        pytest.skip(f"no weights of {codec}")
+    return Weights(found[0])
 
 
 @pytest.fixture(scope="module")
@@ -145,13 +163,18 @@ def test_alpha_of_every_predictor(predictor: int) -> None:
         read_alpha(section, 7, 7)
 
 
-def test_examples_of_the_format() -> None:
-    """Section 9 of FORMAT.md."""
+def examples() -> list[bytes]:
+    """The files of section 9 of FORMAT.md."""
     blocks = re.findall(r"```hex\n(.*?)```", (ROOT / "docs" / "FORMAT.md").read_text(), re.DOTALL)
-    first, second, _ = (  # the third one holds a sound
+    return [
         bytes.fromhex("".join(re.match(r"(?:[0-9A-F]{2} ?\b)*", line)[0] for line in block.splitlines()))  # type: ignore[index]
         for block in blocks
-    )
+    ]
+
+
+def test_examples_of_the_format() -> None:
+    """Section 9 of FORMAT.md, the two that hold pictures."""
+    first, second, _ = examples()
     header, units = read_file(first)
     assert (header.codec, header.width, header.height, header.quality, header.flags) == ("fixture", 5, 3, 12800, 1)
     assert units == [(0x075BCD15, {1: bytes(range(5))})]
@@ -179,64 +202,117 @@ def test_examples_of_the_coder(symbols: list[int], rows: list[int], stream: str)
     decoder.end()
 
 
-@pytest.mark.skipif(not IMAGE.exists(), reason="weights/image.safetensors is not there")
 def test_pictures_of_the_package_agree(drawing: Array) -> None:
     data = rarefy.encode(drawing, codec="image", quality=50)
-    picture = decode(data, Weights(IMAGE))
+    picture = decode(data, shipped("image"))
     assert picture.pixels is not None
     assert np.abs(picture.pixels.astype(int) - np.asarray(rarefy.decode(data))).max() <= 1
 
 
-def lattice_steps(h: int, w: int) -> Iterator[tuple[Array, Array]]:
-    """For each step its positions [n, 2], and the offsets of their neighbours [4, 2] (LATTICE.md, sections 2 and 3)."""
-    y, x = np.mgrid[:h, :w]
-    yield np.argwhere((y % 8 == 0) & (x % 8 == 0)), np.zeros((4, 2), int)
-    diagonal, straight = [(-1, -1), (1, 1), (-1, 1), (1, -1)], [(0, -1), (0, 1), (-1, 0), (1, 0)]
-    for stride in (4, 2, 1):
-        for row, column, offsets in ((stride, stride, diagonal), (0, stride, straight), (stride, 0, straight)):
-            there = (y % (2 * stride) == row) & (x % (2 * stride) == column)
-            yield np.argwhere(there), stride * np.array(offsets)
+@pytest.mark.parametrize(("quality", "shape"), [(10, (320, 384, 3)), (90, (61, 83, 3)), (50, (7, 90, 1))])
+def test_pictures_with_a_lattice_agree(drawing: Array, quality: int, shape: tuple[int, ...]) -> None:
+    height, width, channels = shape
+    pixels = np.tile(drawing, (5, 4, 1))[:height, :width, :channels]
+    data = rarefy.encode(pixels, codec="walloc-image", quality=quality)
+    header, latents, decoded = decode_picture(data, shipped("walloc-image"))
+    assert (header.height, header.width) == (height, width)
+    assert len(np.unique(latents[0])) > 10
+    assert decoded is not None
+    found = np.asarray(rarefy.decode(data, precision="float32")).reshape(decoded.shape)
+    assert np.abs(decoded.astype(int) - found).max() <= 1
 
 
-def lattice_latents(stream: Stream, weights: Weights, height: int, width: int, quality: int) -> Array:
-    """The latents of a unit, channel by channel (LATTICE.md). One position stands for 8 x 8 pixels."""
-    names = ("start", "means", "scales", "differences", "means_across", "scales_across")
-    starts, *tables = (weights.tensors[f"exact.{name}"].astype(np.int64) for name in names)
-    h, w, channels = -(-height // 8), -(-width // 8), starts.shape[2]
-    size, q = np.array((h, w)), np.zeros((h, w, channels), np.int64)
-    for step, (positions, offsets) in enumerate(lattice_steps(h, w)):
-        start = starts[(63 * quality + 12800) // 25600, step]
-        means, scales, differences, means_across, scales_across = (table[step] for table in tables)
-        for places in (positions[first : first + 256] for first in range(0, len(positions), 256)):
-            near = places[:, None] + offsets
-            near = np.where((near < 0) | (near >= size), places[:, None] - offsets, near)
-            present = np.all((near >= 0) & (near < size), axis=2, keepdims=True) & (step > 0)
-            n = np.clip(q[tuple(np.moveaxis(np.where(present, near, 0), 2, 0))], -2047, 2047) * present
-            a, n = np.abs(n[:, 0::2] - n[:, 1::2]).reshape(len(n), -1), n.reshape(len(n), -1)
-            mean, scale = n @ means.T, start + np.abs(n) @ scales.T + a @ differences.T
-            e, r = np.zeros((2, len(n), channels), np.int64)
-            for c in range(channels):
-                m = (mean[:, c] + e @ means_across[c] + 64) >> 7
-                s = np.clip(scale[:, c] + r @ scales_across[c], 164, 409600)
-                log2 = np.frexp(s)[1] - 1
-                known = stream.burst(8 * (4 * log2 + (s >> (log2 - 2)) % 4 - 29) + m % 8) + (m >> 3)
-                need(bool(np.all(known == known.astype(np.int16))), "latents have 16 bits")
-                q[places[:, 0], places[:, 1], c] = known
-                e[:, c], r[:, c] = np.clip(known, -2047, 2047), np.minimum(np.abs(8 * known - m), 16383)
-    return q.transpose(2, 0, 1)
+def test_pictures_with_a_lattice_agree_in_several_units(drawing: Array) -> None:
+    pixels = np.tile(drawing, (9, 1, 1))
+    (data,) = Encoder(rarefy.load("walloc-image"), [rarefy.Image(pixels)], "float32", tile=64).files(60 * 256)
+    _, latents, _ = decode_picture(data, shipped("walloc-image"))
+    with rarefy.open(data) as file:
+        assert file.info.header.unit_count == len(latents) == 18
+    whole = np.concatenate([np.concatenate(latents[at : at + 2], axis=1) for at in range(0, 18, 2)])
+    assert whole.shape == (72, 12, 12)
+    assert len(np.unique(whole)) > 10
 
 
-@pytest.mark.parametrize("quality", [10, 90])
-def test_symbols_of_lattices_agree(drawing: Array, quality: int) -> None:
-    folders = [Path(os.environ.get("RAREFY_WEIGHTS", ROOT / "weights")), ROOT / "weights"]
-    found = [path for path in (folder / "walloc-image.safetensors" for folder in folders) if path.exists()]
-    if not found:
-        pytest.skip("no weights of walloc-image")
-    weights = Weights(found[0])
-    header, units = read_file(rarefy.encode(np.tile(drawing, (5, 4, 1)), codec="walloc-image", quality=quality))
-    for (checksum, sections), (_, _, height, width) in zip(units, header.places(), strict=True):
-        stream = Stream(sections[1], weights.tensors)
-        latents = lattice_latents(stream, weights, height, width, header.quality)
-        stream.end()
-        assert zlib.crc32(latents.astype("<i2").tobytes()) == checksum
-        assert len(np.unique(latents)) > 10
+def smooth(channels: int, length: int) -> Array:
+    """Filtered noise, float32 [channels, length]."""
+    noise = np.random.default_rng(length).standard_normal((channels, length + 31))
+    rows = [np.convolve(row, np.hanning(32) / 16, "valid") for row in noise]
+    return (0.5 * np.stack(rows)).astype(np.float32)
+
+
+@pytest.mark.parametrize(
+    ("channels", "length", "rate", "quality"),
+    [(2, 200_001, 44_100, 20), (2, 3, 44_100, 100), (1, 100_000, 24_000, 70), (6, 30_000, 44_100, 45)],
+)
+def test_sounds_of_the_package_agree(channels: int, length: int, rate: int, quality: float) -> None:
+    """Symbols by their checksums, samples within 1e-4 (float64 beside float32) where no filter comes in between."""
+    if channels == 6:
+        pytest.importorskip("soxr", reason="other sample rates need soxr")
+    data = rarefy.encode(smooth(channels, length), sample_rate=rate, codec="walloc-audio", quality=quality)
+    sound = decode_sound(data, shipped("walloc-audio"))
+    assert (sound.header.channels, sound.header.length, sound.header.sample_rate) == (channels, length, rate)
+    assert sound.header.spans() == (2 if length >= 100_000 else 1)
+    check_samples(sound, rarefy.decode(data, precision="float32").samples, 1e-4)
+    with rarefy.open(data) as file:
+        assert file.info.header.unit_count == len(sound.latents)
+
+
+def check_samples(sound: Sound, found: Array, tolerance: float) -> None:
+    """Compare the groups that are at the sound's own rate."""
+    first = 0
+    for samples in sound.samples:
+        there = found[first : first + len(samples)]
+        first += len(samples)
+        if RATES[len(samples)] == sound.header.sample_rate:
+            clipped = samples if sound.header.sample_format in (5, 6) else samples.clip(-1, 1)
+            assert clipped.shape == there.shape
+            assert np.abs(clipped - there).max() <= tolerance
+    assert first == len(found)
+
+
+@pytest.fixture(scope="module")
+def tiny_weights() -> Weights:
+    """Those of the conformance sounds."""
+    return Weights(next(SOUNDS.glob("*.safetensors")))
+
+
+@pytest.mark.parametrize("path", sorted(SOUNDS.glob("*.rfy")), ids=lambda path: path.stem)
+def test_conformance_sounds_agree(path: Path, tiny_weights: Weights) -> None:
+    """Header and symbols to the bit; the samples that are kept of groups at the sound's own rate."""
+    sound = decode_sound(path.read_bytes(), tiny_weights)
+    expected = json.loads(path.with_suffix(".json").read_text())
+    header, said = sound.header, expected["header"]
+    assert (header.codec, header.weights.hex(), header.span) == (said["codec"], said["weights"], said["span"])
+    assert (header.sample_rate, header.length, header.channels) == (
+        said["sample_rate"],
+        said["length"],
+        said["channels"],
+    )
+    assert (header.level, header.quality / 256) == (said["level"], said["quality"])
+    assert SAMPLE_FORMATS[header.sample_format] == said["sample_format"]
+    assert header.tags() == expected["tags"]
+    assert len(sound.latents) == expected["units"]
+    assert digest(sound.latents, "<i2") == expected["symbols_sha256"]
+    some = replace(sound, samples=[kept(samples) for samples in sound.samples])
+    check_samples(some, np.load(path.with_suffix(".npy")), 1e-5)
+
+
+@pytest.mark.parametrize("name", ["mono", "tags-unknown", "section-unknown", "units-thin"])
+def test_every_altered_byte_and_every_cut_of_a_sound_is_found(name: str, tiny_weights: Weights) -> None:
+    data = (SOUNDS / f"{name}.rfy").read_bytes()
+    for at in range(len(data)):
+        for other in (data[:at], data[:at] + bytes([data[at] ^ 1]) + data[at + 1 :]):
+            with pytest.raises((DamagedError, UnsupportedError)):
+                decode_sound(other, tiny_weights)
+    with pytest.raises(DamagedError):
+        decode_sound(data + b"\0", tiny_weights)
+
+
+def test_the_sound_among_the_examples_of_the_format() -> None:
+    """Section 9 of FORMAT.md, the third one."""
+    example = examples()[2]
+    reader = Reader(example)
+    header = read_sound_header(reader)
+    assert (header.sample_rate, header.length, header.channels, header.sample_format) == (8000, 1000, 1, 3)
+    assert (header.level, header.quality, header.tags()) == (-8, 12800, {"title": "Ü"})
+    assert read_units(reader, 1, is_tagged=False, has_alpha=False) == [(0x075BCD15, {1: bytes(range(5))})]
