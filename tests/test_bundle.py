@@ -1,0 +1,156 @@
+"""Runs as one file for another machine: what is in it, how large it may be, that it trains and goes on."""
+
+import os
+import subprocess
+import sys
+import tarfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from rarefy.codecs.registry import build
+from rarefy.errors import OptionError
+from rarefy.tools.bundle import recipe_text, write_bundle
+from rarefy.tools.checkpoint import write_weights
+from rarefy.tools.patches import is_held_back
+from rarefy.tools.pieces import join, split
+from rarefy.tools.recipe import read_recipe
+from rarefy.tools.train import main
+
+RECIPE = """
+codec = "walloc-image"
+[model]
+latents = 6
+width = 16
+blocks = 1
+lambda_low = 1e-3
+lambda_high = 0.2
+[data]
+patch = 64
+scales = [1.0, 0.5]
+drawn = 0.1
+held_back_one_in = 3
+[train]
+batch = 2
+minutes = 0.004
+warmup_steps = 2
+decay_from = 0.5
+adam = 1e-3
+muon = 5e-3
+muon_every = 2
+clip = 2.0
+ema = 0.99
+weight_power = -0.25
+cost_power = 0.5
+part = "all"
+seed = 5
+"""
+
+
+@pytest.fixture
+def recipe_file(tmp_path: Path) -> Path:
+    """A recipe that trains in a second."""
+    path = tmp_path / "tiny.toml"
+    path.write_text(RECIPE)
+    return path
+
+
+@pytest.fixture(scope="module")
+def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Twelve small pictures in two folders, one with a name too long for a block of a tar file."""
+    folder = tmp_path_factory.mktemp("pictures")
+    source = np.random.default_rng(3)
+    for number in range(12):
+        place = folder / ("a" if number % 2 else "b" * 120)
+        place.mkdir(exist_ok=True)
+        Image.fromarray(source.integers(0, 255, (72, 80, 3), dtype=np.uint8)).save(place / f"{number}.png")
+    return folder
+
+
+def names(path: Path) -> list[str]:
+    """What a tar file holds."""
+    with tarfile.open(path) as tar:
+        return tar.getnames()
+
+
+def test_a_bundle_keeps_to_its_size_and_holds_what_is_held_back(
+    recipe_file: Path, pictures: Path, tmp_path: Path
+) -> None:
+    recipe, everything = read_recipe(recipe_file, []), tmp_path / "all.tar"
+    words = write_bundle(everything, recipe, [pictures / "a", pictures / ("b" * 120)], None, [], 60)
+    found = names(everything)
+    held_back = [name for name in (f"{n}.png" for n in range(12)) if is_held_back(name, 3)]
+    assert {Path(name).name for name in found if name.startswith("data/")} == {f"{n}.png" for n in range(12)}
+    assert f"{12 - len(held_back)} of {12 - len(held_back)} files to train on, {len(held_back)} held back" in words
+    assert "rarefy/tools/train.py" in found and "rarefy/weights/image.toml" in found
+    assert not [name for name in found if name.endswith((".safetensors", ".so")) or "rarefy/tests" in name]
+
+    size = everything.stat().st_size
+    smaller = tmp_path / "smaller.tar"
+    write_bundle(smaller, recipe, [pictures], None, [], (size - 30_000) / 1e6)
+    assert smaller.stat().st_size <= size - 30_000
+    left = {Path(name).name for name in names(smaller) if name.startswith("data/")}
+    assert set(held_back) < left < {f"{n}.png" for n in range(12)}
+    with pytest.raises(OptionError, match="no room"):
+        write_bundle(tmp_path / "none.tar", recipe, [pictures], None, [], 1)
+
+
+def test_the_same_run_gives_the_same_bundle(recipe_file: Path, pictures: Path, tmp_path: Path) -> None:
+    recipe = read_recipe(recipe_file, [])
+    for name in ("one.tar", "two.tar"):
+        write_bundle(tmp_path / name, recipe, [pictures], None, ["--compile"], 60)
+        os.utime(pictures / "a" / "1.png")
+    assert (tmp_path / "one.tar").read_bytes() == (tmp_path / "two.tar").read_bytes()
+
+
+def test_recipes_keep_their_overrides(recipe_file: Path, tmp_path: Path) -> None:
+    recipe = read_recipe(recipe_file, ["train.minutes=2.5", "data.scales=[1.0]", 'train.part="synthesis"'])
+    again = tmp_path / "again.toml"
+    again.write_text(recipe_text(recipe))
+    assert read_recipe(again, []) == recipe
+
+
+def test_a_bundle_trains_goes_on_and_comes_back_in_pieces(recipe_file: Path, pictures: Path, tmp_path: Path) -> None:
+    """Started by the Python below the environment, which finds torch by its folder, and of ours the bundle alone."""
+    recipe = read_recipe(recipe_file, [])
+    start = tmp_path / "start"
+    start.mkdir()
+    write_weights(build(recipe.codec, recipe.model), start, 10_000)
+    bundle, there = tmp_path / "run.tar", tmp_path / "there"
+    arguments = [str(recipe_file), "--data", str(pictures), "--start", str(start), "--bundle", str(bundle)]
+    assert main([*arguments, "--piece-megabytes", "1", "--set", "train.seed=6"]) == 0
+    there.mkdir()
+    with tarfile.open(bundle) as tar:
+        tar.extractall(there, filter="data")
+    assert len(list((there / "start").iterdir())) > 1
+    out, packages = tmp_path / "out", Path(torch.__file__).parents[1]
+    surroundings = {
+        **os.environ,
+        "PYTHON": getattr(sys, "_base_executable", sys.executable),
+        "PYTHONPATH": str(packages),
+    }
+    for minutes in ("0.004", "0.006"):
+        line = ["sh", str(there / "run.sh"), str(out), "--device", "cpu", "--set", f"train.minutes={minutes}"]
+        done = subprocess.run(line, capture_output=True, text=True, timeout=240, env=surroundings)
+        assert done.returncode == 0 and "complete" in done.stderr, done.stderr
+        assert (out / "held-back.json").exists() and '"seed": 6' in (out / "recipe.json").read_text()
+        steps = torch.load(out / "state.pt", weights_only=True)["step"]
+        (out / "state.pt").unlink()  # what comes back may be the pieces alone
+    assert join(out / "state.pt")
+    assert torch.load(out / "state.pt", weights_only=True)["step"] == steps > 2
+
+
+@pytest.mark.parametrize("size", [0, 1, 9, 10, 25])
+def test_pieces_are_the_file(size: int, tmp_path: Path) -> None:
+    path, data = tmp_path / "state.pt", os.urandom(size)
+    path.write_bytes(os.urandom(95))
+    split(path, 10)
+    path.write_bytes(data)
+    split(path, 10)  # pieces of the longer file before are gone
+    assert len(list(tmp_path.iterdir())) == 1 + -(-size // 10)
+    path.unlink()
+    assert join(path) == (size > 0)
+    assert not size or path.read_bytes() == data
