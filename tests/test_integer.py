@@ -21,9 +21,9 @@ from rarefy.entropy.correct import Errors, correct
 from rarefy.entropy.hyperprior import Hyperprior, Scales
 from rarefy.entropy.integer import EXACT, IntegerLayer, IntegerScaleNetwork, power_of_half
 from rarefy.entropy.quantise import quantise_scale_network, restore_scale_network
-from rarefy.entropy.rounded import RoundedScales
 from rarefy.errors import WeightsError
 from rarefy.models.hyper import ScaleNetwork
+from rarefy.tools.rounded import RoundedScales
 
 Integers = NDArray[np.int64]
 LATENTS, WIDTH, HYPER, STEPS, LEVELS, TABLES = 12, 16, 8, 4, 5, 64

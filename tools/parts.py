@@ -10,9 +10,9 @@ from torch import Tensor, nn
 from rarefy.codecs.any_codec import AnyCodec
 from rarefy.entropy.hyperprior import Hyperprior
 from rarefy.entropy.quantise import quantise_scales
-from rarefy.entropy.rounded import RoundedScales
 from rarefy.errors import OptionError
 from rarefy.models.hyper import ScaleNetwork
+from rarefy.tools.rounded import RoundedScales
 
 PARTS = ("all", "entropy", "integers", "synthesis")
 RATE_ALONE = ("entropy", "integers")  # parts that are paid in bits, without a picture
