@@ -22,7 +22,8 @@ from rarefy.tools.checkpoint import start_from, write_weights
 from rarefy.tools.parts import part_of
 from rarefy.tools.patches import Patches, is_held_back, picture_files, read_scales
 from rarefy.tools.recipe import Recipe, read_recipe
-from rarefy.tools.train import Replayed, Trainer, averaged, build_model, rate_distortion, save, stratified
+from rarefy.tools.replayed import Replayed
+from rarefy.tools.train import Trainer, averaged, build_model, rate_distortion, save, stratified
 
 ROOT = Path(__file__).resolve().parents[1]
 CPU = torch.device("cpu")

@@ -1,18 +1,14 @@
-"""The trainer of every codec: `rarefy train recipes/image.toml --data DIR... --out RUN`.
+"""The trainer of every codec; `rarefy.tools.train_command` is its command.
 
 One flat loop: patches from memory, a quality drawn per patch, loss = bits per pixel + lambda * squared error, Muon for
 hidden matrices and Adam for the rest, an exponential moving average of the weights. The state is saved at intervals and
 on SIGTERM or Ctrl-C, and the same command goes on from there exactly. It needs no compiled extension.
 """
 
-import argparse
-import json
 import math
 import signal
-import sys
 import time
 from collections.abc import Callable
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -22,19 +18,13 @@ from torch import Tensor, nn
 from rarefy.codecs.any_codec import AnyCodec
 from rarefy.codecs.registry import build
 from rarefy.entropy.integer import IntegerScaleNetwork
-from rarefy.errors import OptionError, WeightsError
 from rarefy.models.layers import PartialBlock
-from rarefy.tools.bundle import write_bundle
-from rarefy.tools.checkpoint import start_from, write_weights
-from rarefy.tools.evaluate import evaluate_held_back
 from rarefy.tools.muon import Muon
 from rarefy.tools.parts import RATE_ALONE, choose, under_rounding
-from rarefy.tools.pieces import join, split
-from rarefy.tools.pools import Pool, pool_of
-from rarefy.tools.recipe import Recipe, TrainRecipe, read_recipe
-from rarefy.tools.training_log import COLUMNS, Log
-
-WHOLE = 10**6  # megabytes of a piece: nothing is split
+from rarefy.tools.pools import Pool
+from rarefy.tools.recipe import Recipe, TrainRecipe
+from rarefy.tools.replayed import Replayed
+from rarefy.tools.training_log import COLUMNS, Log, Window
 
 
 def stratified(count: int, device: torch.device, generator: torch.Generator) -> Tensor:
@@ -73,10 +63,10 @@ def _signal(patches: Tensor) -> Tensor:
 
 
 def optimisers(model: nn.Module, recipe: TrainRecipe) -> list[torch.optim.Optimizer]:
-    """Muon for the weights of residual blocks, Adam for everything else; each only where it has something to train."""
+    """Muon for the weights of residual blocks, Adam for the rest, or for all where Muon's rate is 0."""
     trained = [p for p in model.parameters() if p.requires_grad]
     blocks = [m for m in model.modules() if isinstance(m, PartialBlock)]
-    hidden = {p for block in blocks for p in block.parameters() if p.dim() == 4}
+    hidden = {p for block in blocks for p in block.parameters() if p.dim() == 4 and recipe.muon}
     rest = [p for p in trained if p not in hidden]
     matrices = [p for p in trained if p in hidden]
     found: list[torch.optim.Optimizer] = []
@@ -186,48 +176,6 @@ class Trainer:
         return norm
 
 
-Gradients = Callable[[Tensor, Tensor], tuple[Tensor, Tensor, Tensor]]
-
-
-class Replayed:
-    """A function of two tensors, recorded as a CUDA graph: hundreds of small kernels are launched by one call.
-
-    The first calls run as they are, on a stream of their own, so that everything lazy is made; then one is recorded.
-    All that the function changes stays where it is in memory, and all it gives is overwritten by the next call.
-    """
-
-    WARM = 3  # calls before the recording
-
-    def __init__(self, function: Gradients) -> None:
-        self.function = function
-        self.calls = 0
-        self.graph = torch.cuda.CUDAGraph()
-        self.inputs: tuple[Tensor, Tensor]
-        self.outputs: tuple[Tensor, Tensor, Tensor]
-
-    def __call__(self, first: Tensor, second: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Shapes must be those of the first call."""
-        self.calls += 1
-        if self.calls <= self.WARM:
-            return self._warm(first, second)
-        if self.calls == self.WARM + 1:
-            self.inputs = (first.clone(), second.clone())
-            with torch.cuda.graph(self.graph):
-                self.outputs = self.function(*self.inputs)
-        for kept, given in zip(self.inputs, (first, second), strict=True):
-            kept.copy_(given)
-        self.graph.replay()
-        return self.outputs
-
-    def _warm(self, first: Tensor, second: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        stream = torch.cuda.Stream()
-        stream.wait_stream(torch.cuda.current_stream())
-        with torch.cuda.stream(stream):
-            outputs = self.function(first, second)
-        torch.cuda.current_stream().wait_stream(stream)
-        return outputs
-
-
 def scale_gradients(gradients: list[Tensor], scale: Tensor, finite: Tensor) -> None:
     """Multiply in place by `scale`, or zero everything where `finite` is false."""
     for gradient in gradients:
@@ -258,22 +206,32 @@ def averaged(trainer: Trainer) -> AnyCodec:
     return trainer.model.eval()
 
 
-def run(trainer: Trainer, folder: Path, *, log_seconds: float, save_seconds: float) -> bool:
-    """Train until the recipe's minutes are spent or a signal comes; says whether the run is complete."""
+def run(
+    trainer: Trainer,
+    folder: Path,
+    *,
+    log_seconds: float,
+    save_seconds: float,
+    clock: Callable[[], float] = time.monotonic,
+) -> bool:
+    """Train until the recipe's minutes are spent or a signal comes; says whether the run is complete.
+
+    clock: what minutes are counted by, in seconds.
+    """
     stop = [False]
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.__setitem__(0, True))
     recipe = trainer.recipe
     log, window = Log(folder), Window(trainer.device)
-    started, last_log, last_save, before = False, time.monotonic(), time.monotonic(), time.monotonic()
+    started, last_log, last_save, before = False, time.monotonic(), time.monotonic(), clock()
     while not stop[0] and trainer.seconds < 60 * recipe.train.minutes:
         factor = trainer.schedule(recipe.train.minutes)
         window.add(*trainer.train_step(factor))
-        now = time.monotonic()
+        now, spent = time.monotonic(), clock()
         if not started:  # compilation is no training time
-            started, before = True, now
-        trainer.seconds += now - before
-        before = now
+            started, before = True, spent
+        trainer.seconds += spent - before
+        before = spent
         if now - last_log > log_seconds:
             log.add(_row(trainer, factor, window.mean(trainer.step)))
             last_log = now
@@ -287,107 +245,7 @@ def run(trainer: Trainer, folder: Path, *, log_seconds: float, save_seconds: flo
     return not stop[0]
 
 
-class Window:
-    """Means of loss, bits per pixel, log squared error and gradient since the last row of the log, kept on the device.
-
-    A step without a finite loss is skipped by the trainer and left out here; if every step is, the weights are lost.
-    """
-
-    def __init__(self, device: torch.device) -> None:
-        self.sums = torch.zeros(4, device=device)
-        self.finite = torch.zeros((), device=device)
-        self.count = 0
-
-    def add(self, loss: Tensor, facts: Tensor, norm: Tensor) -> None:
-        """Take in what `Trainer.train_step` gave."""
-        values = torch.stack([loss, *facts, norm])
-        finite = torch.isfinite(values).all()
-        self.sums += torch.where(finite, values, 0.0)
-        self.finite += finite
-        self.count += 1
-
-    def check(self, step: int) -> None:
-        """Raise WeightsError if no step of the window had a finite loss, before a lost state replaces a good one."""
-        if self.count and not self.finite:
-            raise WeightsError(f"step {step}: the loss is no longer finite; the last saved state is older and good")
-
-    def mean(self, step: int) -> list[float]:
-        """The means of the window, which begins anew."""
-        self.check(step)
-        mean: list[float] = (self.sums / self.finite).tolist()
-        self.sums.zero_()
-        self.finite.zero_()
-        self.count = 0
-        return mean
-
-
 def _row(trainer: Trainer, factor: float, mean: list[float]) -> dict[str, float]:
     data = trainer.recipe.data.positions * trainer.recipe.train.batch * trainer.step / 1e6
     values = (trainer.step, trainer.seconds / 60, data, factor, mean[0], mean[1], -10 * mean[2] / math.log(10), mean[3])
     return dict(zip(COLUMNS, values, strict=True))
-
-
-def parser() -> argparse.ArgumentParser:
-    """The arguments of `rarefy train`."""
-    p = argparse.ArgumentParser(prog="rarefy train", description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    p.add_argument("recipe", type=Path, help="a TOML file of recipes/")
-    p.add_argument("--data", type=Path, nargs="+", required=True, help="folders of pictures, or of sounds")
-    where = p.add_mutually_exclusive_group(required=True)
-    where.add_argument("--out", type=Path, help="folder for state, log and curve")
-    where.add_argument("--bundle", type=Path, help="write the run as a tar file for another machine, and do not train")
-    p.add_argument("--bundle-megabytes", type=float, default=60, help="largest size of that file")
-    p.add_argument("--set", nargs="+", default=[], metavar="KEY=VALUE", help='override, such as "train.minutes=30"')
-    p.add_argument("--start", type=Path, help="safetensors to start from instead of principal components")
-    p.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu", help="cuda if there is one")
-    p.add_argument("--threads", type=int, default=1, help="CPU threads")
-    p.add_argument("--workers", type=int, default=1, help="processes that read the pictures at the start")
-    p.add_argument("--compile", action="store_true", help="torch.compile the loss")
-    p.add_argument("--piece-megabytes", type=int, default=WHOLE, help="largest file of weights and state")
-    p.add_argument("--log-seconds", type=float, default=60, help="between rows of the log")
-    p.add_argument("--save-seconds", type=float, default=600, help="between states")
-    return p
-
-
-def _passed_on(a: argparse.Namespace) -> list[str]:
-    """The arguments that a bundle's script repeats; what belongs to the machine is left to it."""
-    options = [f"--log-seconds={a.log_seconds:g}", f"--save-seconds={a.save_seconds:g}"]
-    if a.piece_megabytes < WHOLE:
-        options.append(f"--piece-megabytes={a.piece_megabytes}")
-    return [*options, "--compile"] if a.compile else options
-
-
-def main(argv: list[str]) -> int:
-    """Run the command; gives its exit code."""
-    a = parser().parse_args(argv)
-    recipe = read_recipe(a.recipe, a.set)
-    if a.bundle:
-        print(write_bundle(a.bundle, recipe, a.data, a.start, _passed_on(a), a.bundle_megabytes), file=sys.stderr)
-        return 0
-    device = torch.device(a.device)
-    torch.set_num_threads(a.threads)
-    torch.set_float32_matmul_precision("high")
-    torch.backends.cudnn.benchmark = True
-    patches, words = pool_of(recipe, a.data, device, a.workers)
-    print(words, file=sys.stderr, flush=True)
-    model = build_model(recipe, patches, device)
-    if a.start:
-        start_from(model, a.start)
-    trainer = Trainer(recipe, patches, model, a.compile)
-    a.out.mkdir(parents=True, exist_ok=True)
-    if join(a.out / "state.pt"):
-        if a.start:
-            raise OptionError(f"{a.out} holds a state already: leave out --start to resume it, or name another folder")
-        trainer.load_state_dict(torch.load(a.out / "state.pt", map_location=device, weights_only=True))
-    (a.out / "recipe.json").write_text(json.dumps(asdict(recipe), indent=1) + "\n")
-    complete = run(trainer, a.out, log_seconds=a.log_seconds, save_seconds=a.save_seconds)
-    if a.piece_megabytes < WHOLE:
-        split(a.out / "state.pt", a.piece_megabytes * 10**6)
-    print("complete" if complete else "stopped; the same command goes on", file=sys.stderr)
-    if complete:
-        model = averaged(trainer)
-        write_weights(model, a.out, a.piece_megabytes * 10**6)
-        results = evaluate_held_back(model, a.data, recipe.data.held_back_one_in)
-        (a.out / "held-back.json").write_text(json.dumps(results, indent=1) + "\n")
-        for row in results:
-            print("quality {quality:3.0f}  {bits_per_pixel:.4f} bpp  {psnr:.2f} dB".format(**row), file=sys.stderr)
-    return 0

@@ -4,6 +4,11 @@ import csv
 import sys
 from pathlib import Path
 
+import torch
+from torch import Tensor
+
+from rarefy.errors import WeightsError
+
 COLUMNS = ("step", "minutes", "megapixels", "learning_rate", "loss", "bits_per_pixel", "psnr", "gradient")
 
 
@@ -41,3 +46,37 @@ class Log:
         axes.plot([r["minutes"] for r in rows], [r["loss"] for r in rows], linewidth=1)
         axes.set(xlabel="minutes", ylabel="loss", yscale="log")
         figure.savefig(self.path.with_name("curve.svg"))
+
+
+class Window:
+    """Means of loss, bits per pixel, log squared error and gradient since the last row of the log, kept on the device.
+
+    A step without a finite loss is skipped by the trainer and left out here; if every step is, the weights are lost.
+    """
+
+    def __init__(self, device: torch.device) -> None:
+        self.sums = torch.zeros(4, device=device)
+        self.finite = torch.zeros((), device=device)
+        self.count = 0
+
+    def add(self, loss: Tensor, facts: Tensor, norm: Tensor) -> None:
+        """Take in what `Trainer.train_step` gave."""
+        values = torch.stack([loss, *facts, norm])
+        finite = torch.isfinite(values).all()
+        self.sums += torch.where(finite, values, 0.0)
+        self.finite += finite
+        self.count += 1
+
+    def check(self, step: int) -> None:
+        """Raise WeightsError if no step of the window had a finite loss, before a lost state replaces a good one."""
+        if self.count and not self.finite:
+            raise WeightsError(f"step {step}: the loss is no longer finite; the last saved state is older and good")
+
+    def mean(self, step: int) -> list[float]:
+        """The means of the window, which begins anew."""
+        self.check(step)
+        mean: list[float] = (self.sums / self.finite).tolist()
+        self.sums.zero_()
+        self.finite.zero_()
+        self.count = 0
+        return mean

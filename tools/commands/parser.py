@@ -9,7 +9,7 @@ from rarefy.tools.commands.rate import add_rate
 SUMMARY = "Learned codecs: small files that decode to the same symbols everywhere."
 # Verbs with a parser of their own: verb -> (module with main(argv) -> int, help)
 PASSED_ON = {
-    "train": ("rarefy.tools.train", "train a codec from a recipe"),
+    "train": ("rarefy.tools.train_command", "train a codec from a recipe"),
     "weights": ("rarefy.tools.weights", "export, check and describe weights"),
     "bench": ("rarefy.tools.bench", "measure rate, fidelity and speed against other codecs"),
 }

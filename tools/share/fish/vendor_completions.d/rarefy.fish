@@ -122,6 +122,7 @@ complete -c rarefy -n '__rarefy_at rarefy train' -l data -r -f -a '(__fish_compl
 complete -c rarefy -n '__rarefy_at rarefy train' -l out -r -f -a '(__fish_complete_directories)' -d 'folder for state, log and curve'
 complete -c rarefy -n '__rarefy_at rarefy train' -l bundle -r -F -d 'write the run as a tar file for another machine, and do not train'
 complete -c rarefy -n '__rarefy_at rarefy train' -l bundle-megabytes -x -d 'largest size of that file'
+complete -c rarefy -n '__rarefy_at rarefy train' -l compare -r -F -d 'train the recipe\'s variants in this TOML file, a row each'
 complete -c rarefy -n '__rarefy_at rarefy train' -l set -x -d 'override, such as "train.minutes=30"'
 complete -c rarefy -n '__rarefy_at rarefy train' -l start -r -f -a '(__rarefy_files safetensors)' -d 'safetensors to start from instead of principal components'
 complete -c rarefy -n '__rarefy_at rarefy train' -l device -r -f -a 'cpu cuda' -d 'cuda if there is one'
