@@ -6,7 +6,7 @@
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from rarefy.data.crops import Crop
+    from rarefy.data.crops import Crop, SoundCrop
     from rarefy.data.dataset import LatentDataset
     from rarefy.data.decoding import decode
     from rarefy.data.samples import Batch, Sample, collate
@@ -19,6 +19,7 @@ _HOMES = {
     "LatentDataset": "dataset",
     "LatentStream": "stream",
     "Sample": "samples",
+    "SoundCrop": "crops",
     "Statistics": "statistics",
     "collate": "samples",
     "compute_statistics": "statistics",
@@ -31,6 +32,7 @@ __all__ = [
     "LatentDataset",
     "LatentStream",
     "Sample",
+    "SoundCrop",
     "Statistics",
     "collate",
     "compute_statistics",

@@ -1,4 +1,4 @@
-"""Crops of latents at places where they are those of a crop of the picture, but for a margin at its border."""
+"""Crops of latents at places where they are those of a crop of the medium, but for a margin at its border."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -8,6 +8,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from rarefy.codecs.any_codec import AnyCodec
+from rarefy.data.layout import Shape, picture_codec
 from rarefy.errors import OptionError
 
 _MASK = (1 << 64) - 1
@@ -19,7 +21,7 @@ NO_FLIP = (
 
 @dataclass(frozen=True)
 class Crop:
-    """A part of each sample, height x width pixels, which the codec's stride must divide.
+    """A part of each picture, height x width pixels, which the codec's stride must divide.
 
     is_random: at a place that follows from seed, epoch and sample; else in the middle. Raises OptionError for sides
     that are not above 0.
@@ -33,8 +35,11 @@ class Crop:
         if self.height < 1 or self.width < 1:
             raise OptionError(f"a crop has sides above 0, not {self.height} x {self.width}")
 
-    def sides(self, stride: int) -> tuple[int, int]:
-        """Height and width in latents; raises OptionError where the crop would not be aligned."""
+    def extents(self, codec: AnyCodec) -> Shape:
+        """Height and width in latents; raises OptionError where the crop would not be aligned, and for sounds."""
+        if codec.medium == "sound":
+            raise OptionError("sounds have no height and width: take SoundCrop(latents=...)")
+        stride = picture_codec(codec).stride
         if self.height % stride or self.width % stride:
             raise OptionError(
                 f"a crop of {self.height} x {self.width} pixels is not aligned: latents can be cut at multiples of "
@@ -42,24 +47,57 @@ class Crop:
             )
         return self.height // stride, self.width // stride
 
-    def cut(
-        self, latents: Tensor | Sequence[Tensor], stride: int, name_of: Callable[[int], str], chance: NDArray[np.uint64]
-    ) -> Tensor:
-        """Cut each of B latents [C, h, w]; chance: a number for each, 64 random bits. Gives [B, C, height, width]."""
-        height, width = self.sides(stride)
-        parts = []
-        for place, (one, bits) in enumerate(zip(latents, chance.tolist(), strict=True)):
-            rows, columns = one.shape[1] - height, one.shape[2] - width
-            if rows < 0 or columns < 0:
-                raise OptionError(
-                    f"{name_of(place)}: has {one.shape[1]} x {one.shape[2]} latents, too few for a crop of "
-                    f"{height} x {width}"
-                )
-            y, x = rows // 2, columns // 2
-            if self.is_random:
-                y, x = bits % (rows + 1), (bits >> 32) % (columns + 1)
-            parts.append(one[:, y : y + height, x : x + width])
-        return torch.stack(parts)
+
+@dataclass(frozen=True)
+class SoundCrop:
+    """A part of each sound, so many latents long: with `walloc-audio` 172.3 of stereo, or 187.5 of mono, are a second.
+
+    is_random: as for `Crop`. Raises OptionError for a length that is not above 0.
+    """
+
+    latents: int
+    is_random: bool = True
+
+    def __post_init__(self) -> None:
+        if self.latents < 1:
+            raise OptionError(f"a crop has a length above 0, not {self.latents}")
+
+    def extents(self, codec: AnyCodec) -> Shape:
+        """The length in latents; raises OptionError for pictures."""
+        if codec.medium != "sound":
+            raise OptionError("pictures are not cut along time: take Crop(height, width)")
+        return (self.latents,)
+
+
+AnyCrop = Crop | SoundCrop
+
+
+def cut(
+    latents: Tensor | Sequence[Tensor],
+    extents: Shape,
+    chance: NDArray[np.uint64] | None,
+    name_of: Callable[[int], str],
+) -> Tensor | list[Tensor]:
+    """Cut a part of `extents` out of each of B latents [C, ...], stacked where all have as many channels.
+
+    chance: a number for each, 64 random bits; without, the parts are the middles. Raises OptionError with the name of a
+    sample that is too small.
+    """
+    parts = []
+    for place, one in enumerate(latents):
+        room = [there - wanted for there, wanted in zip(one.shape[1:], extents, strict=True)]
+        if min(room) < 0:
+            raise OptionError(
+                f"{name_of(place)}: has {_spelled(one.shape[1:])} latents, too few for a crop of {_spelled(extents)}"
+            )
+        bits = None if chance is None else int(chance[place])
+        first = [free // 2 if bits is None else (bits >> 32 * axis) % (free + 1) for axis, free in enumerate(room)]
+        parts.append(one[(slice(None), *(slice(at, at + e) for at, e in zip(first, extents, strict=True)))])
+    return torch.stack(parts) if len({part.shape for part in parts}) == 1 else parts
+
+
+def _spelled(extents: Sequence[int]) -> str:
+    return " x ".join(map(str, extents))
 
 
 def chance(seed: int, epoch: int, samples: Sequence[int]) -> NDArray[np.uint64]:

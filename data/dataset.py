@@ -9,7 +9,7 @@ import numpy as np
 from torch.utils.data import Dataset
 
 from rarefy.codecs.limits import Limits
-from rarefy.data.crops import NO_FLIP, Crop
+from rarefy.data.crops import NO_FLIP, Crop, SoundCrop
 from rarefy.data.reading import Samples, shared_number
 from rarefy.data.samples import Sample
 from rarefy.data.statistics import Statistics, known_statistics
@@ -21,7 +21,11 @@ class LatentDataset(Dataset[Sample]):
 
     path: a folder that `rarefy pack` or WebDataset wrote, one shard, or a folder of `.rfy` files with or without
     subfolders that are classes. output: "integers" (int16, codecs with a lattice), "floats" (float32), or "auto":
-    integers where there are some. crop: a part of each, at a place that `seed`, `set_epoch` and the number choose.
+    integers where there are some. crop: a part of each, at a place that `seed`, `set_epoch` and the number choose:
+    a `Crop` of pictures, a `SoundCrop` of sounds.
+
+    A picture has latents [C, h, w], a mono or stereo sound [C, n], its units joined along time; C is another number for
+    mono than for stereo.
 
     All samples must be of one codec, one generation of weights and, for integers, one quality. Entropy decoding alone:
     no transform runs. Worker-safe, with fork and spawn; a `DataLoader` fetches whole batches, which are decoded in one
@@ -35,7 +39,7 @@ class LatentDataset(Dataset[Sample]):
         path: str | os.PathLike[str],
         *,
         output: str = "auto",
-        crop: Crop | None = None,
+        crop: Crop | SoundCrop | None = None,
         flip: bool = False,
         seed: int = 0,
         limits: Limits | None = None,

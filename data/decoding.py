@@ -9,35 +9,35 @@ import torch
 from torch import Tensor
 
 from rarefy.codecs import container
-from rarefy.codecs.base import Codec
+from rarefy.codecs.any_codec import AnyCodec
 from rarefy.codecs.container import ALPHA, LATENTS, File
 from rarefy.codecs.fields import varint
-from rarefy.codecs.grid import divided, extents
 from rarefy.codecs.header import Header
 from rarefy.codecs.layout import CHECKSUM_BYTES, read_head, u32
 from rarefy.codecs.limits import Limits
 from rarefy.codecs.registry import find_for_file
-from rarefy.codecs.weights import load_codec
+from rarefy.codecs.weights import load_any
+from rarefy.data.layout import Layout, Shape, layout_of
 from rarefy.errors import FormatError, OptionError, RarefyError, WeightsError
 
 OUTPUTS = ("auto", "integers", "floats")
-Shape = tuple[int, ...]
 
 
 @dataclass
 class _Group:
-    """Units that are decoded at once, and where each belongs: file and number."""
+    """Units that one bottleneck decodes at once, and where each belongs: file and number."""
 
+    bottleneck: Any
     units: list[tuple[dict[str, bytes], int]]
     owners: list[tuple[int, int]]
 
 
-def has_integers(codec: Codec) -> bool:
-    """Tell whether a codec's latents are integers: its bottleneck gives them by `symbols`."""
-    return hasattr(codec.bottleneck, "symbols")
+def has_integers(codec: AnyCodec) -> bool:
+    """Tell whether a codec's latents are integers: its bottlenecks give them by `symbols`."""
+    return all(hasattr(bottleneck, "symbols") for bottleneck in codec.bottlenecks().values())
 
 
-def choose_output(codec: Codec, output: str) -> str:
+def choose_output(codec: AnyCodec, output: str) -> str:
     """Return "integers" or "floats"; "auto" is integers where the codec has them. Raises OptionError."""
     if output not in OUTPUTS:
         raise OptionError(f"output {output!r}: {', '.join(OUTPUTS)}")
@@ -46,7 +46,7 @@ def choose_output(codec: Codec, output: str) -> str:
     return output if output != "auto" else "integers" if has_integers(codec) else "floats"
 
 
-def codec_of(files: Sequence[File]) -> Codec:
+def codec_of(files: Sequence[File]) -> AnyCodec:
     """The codec that made files, which must be one; raises WeightsError for several, and what loading raises."""
     first = files[0].header
     for file in files:
@@ -56,15 +56,15 @@ def codec_of(files: Sequence[File]) -> Codec:
                 f"files of {first.codec} {first.weights.hex()} and {other.codec} {other.weights.hex()} in one batch: "
                 "latents of several weights mean different things and must not mix"
             )
-    return load_codec(find_for_file(first.codec).name, needed=first.weights)
+    return load_any(find_for_file(first.codec).name, needed=first.weights)
 
 
 def decode(datas: Sequence[bytes], output: str = "auto", limits: Limits | None = None) -> Tensor | list[Tensor]:
     """Decode `.rfy` files of one codec to latents.
 
-    Gives int16 or float32 [B, C, h, w], or a list of [C, h, w] where shapes differ. output: "integers", "floats", or
-    "auto": integers where the codec has them. Raises OptionError for integers of several qualities, whose steps differ,
-    and what `rarefy.decode` raises.
+    Gives int16 or float32 [B, C, h, w] of pictures, [B, C, n] of sounds, or a list of [C, h, w] or [C, n] where shapes
+    differ. output: "integers", "floats", or "auto": integers where the codec has them. Raises OptionError for integers
+    of several qualities, whose steps differ, and for sounds of more than two channels; and what `rarefy.decode` raises.
     """
     if not datas:
         raise OptionError("a batch has at least one file")
@@ -77,7 +77,7 @@ def decode(datas: Sequence[bytes], output: str = "auto", limits: Limits | None =
 
 
 def decode_named(
-    datas: Sequence[bytes], name_of: Callable[[int], str], codec: Codec, output: str, limits: Limits
+    datas: Sequence[bytes], name_of: Callable[[int], str], codec: AnyCodec, output: str, limits: Limits
 ) -> Tensor | list[Tensor]:
     """As `decode`, by a codec that is loaded; an error begins with the name of the file that it is about.
 
@@ -144,66 +144,63 @@ def _spelled_size(rest: int) -> bytes:
     return b""
 
 
-def decode_files(files: Sequence[File], codec: Codec, output: str, limits: Limits) -> Tensor | list[Tensor]:
+def decode_files(files: Sequence[File], codec: AnyCodec, output: str, limits: Limits) -> Tensor | list[Tensor]:
     """As `decode`, of files that were read."""
-    groups = _grouped(files, codec, limits)
-    decoded = {key: _call(codec, group, key, output) for key, group in groups.items()}
+    layouts = _layouts(files, codec, limits)
+    groups = _grouped(files, layouts, codec)
+    decoded = {key: _call(group, key, output) for key, group in groups.items()}
     if len(groups) == 1 and all(file.header.unit_count == 1 for file in files):
         return next(iter(decoded.values()))
     parts: list[dict[int, Tensor]] = [{} for _ in files]
     for key, group in groups.items():
         for (i, number), part in zip(group.owners, decoded[key], strict=True):
             parts[i][number] = part
-    joined = [_joined(file, part, codec.stride) for file, part in zip(files, parts, strict=True)]
+    joined = [_joined(layout, part) for layout, part in zip(layouts, parts, strict=True)]
     return torch.stack(joined) if len({latents.shape for latents in joined}) == 1 else joined
 
 
-def _grouped(files: Sequence[File], codec: Codec, limits: Limits) -> dict[tuple[Shape, int], _Group]:
-    groups: dict[tuple[Shape, int], _Group] = {}
-    shapes: dict[int, list[Shape]] = {}  # of the units, by header: files of one batch share few
-    for i, file in enumerate(files):
-        if id(file.header) not in shapes:
-            codec.check(file.header)
-            shapes[id(file.header)] = _shapes(file.header, codec, limits)
-        for number, (unit, shape) in enumerate(zip(file.units, shapes[id(file.header)], strict=True)):
-            group = groups.setdefault((shape, file.header.quality), _Group([], []))
+def _layouts(files: Sequence[File], codec: AnyCodec, limits: Limits) -> list[Layout]:
+    known: dict[int, Layout] = {}  # by header: files of one batch share few
+    for file in files:
+        if id(file.header) not in known:
+            known[id(file.header)] = layout_of(codec, file.header, limits)
+    return [known[id(file.header)] for file in files]
+
+
+_Key = tuple[int, Shape, int]  # which bottleneck, shape and quality
+
+
+def _grouped(files: Sequence[File], layouts: Sequence[Layout], codec: AnyCodec) -> dict[_Key, _Group]:
+    groups: dict[_Key, _Group] = {}
+    for i, (file, layout) in enumerate(zip(files, layouts, strict=True)):
+        for number, (unit, shape) in enumerate(zip(file.units, layout.shapes, strict=True)):
+            key = id(layout.bottleneck), shape, file.header.quality
+            group = groups.setdefault(key, _Group(layout.bottleneck, [], []))
             group.units.append(({LATENTS: _section(unit, codec)}, unit.checksum))
             group.owners.append((i, number))
     return groups
 
 
-def _shapes(header: Header, codec: Codec, limits: Limits) -> list[Shape]:
-    """Height and width of the latents of each unit; raises LimitError for units that are too large."""
-    shapes = [extents(divided(header.grid.box(number), codec.stride)) for number in range(header.unit_count)]
-    for number, (height, width) in enumerate(shapes):
-        limits.check_symbols(codec.bottleneck.symbol_count((height, width)), f"unit {number}")
-    return shapes
-
-
-def _section(unit: container.Unit, codec: Codec) -> bytes:
+def _section(unit: container.Unit, codec: AnyCodec) -> bytes:
     if LATENTS not in unit.sections or not unit.sections.keys() <= {LATENTS, ALPHA}:
         names = ", ".join(sorted(unit.sections)) or "none"
         raise FormatError(f'a unit has the sections {names}; codec "{codec.name}" reads "{LATENTS}"')
     return unit.sections[LATENTS]
 
 
-def _call(codec: Codec, group: _Group, key: tuple[Shape, int], output: str) -> Tensor:
-    shape, quality = key
-    bottleneck: Any = codec.bottleneck
+def _call(group: _Group, key: _Key, output: str) -> Tensor:
+    _, shape, quality = key
     with torch.inference_mode():
-        call = bottleneck.symbols if output == "integers" else bottleneck.decompress
+        call = group.bottleneck.symbols if output == "integers" else group.bottleneck.decompress
         latents: Tensor = call(group.units, shape, quality)
     return latents if output == "integers" else latents.clone()  # outside inference mode, so that autograd takes it
 
 
-def _joined(file: File, parts: dict[int, Tensor], stride: int) -> Tensor:
+def _joined(layout: Layout, parts: dict[int, Tensor]) -> Tensor:
     """The latents of a file, from those of its units."""
     if len(parts) == 1:
         return parts[0]
-    grid = file.header.grid
-    height, width = extents(divided(tuple(slice(0, extent) for extent in grid.shape), stride))
-    latents = parts[0].new_empty(parts[0].shape[0], height, width)
+    latents = parts[0].new_empty(parts[0].shape[0], *layout.shape)
     for number, part in parts.items():
-        rows, columns = divided(grid.box(number), stride)
-        latents[:, rows, columns] = part
+        latents[(slice(None), *layout.boxes[number])] = part
     return latents

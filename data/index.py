@@ -1,4 +1,4 @@
-"""Where every sample of a folder is, how large its picture is and what its label says: built once from headers alone.
+"""Where every sample of a folder is, how large its medium is and what its label says: built once from headers alone.
 
 For shards it is kept beside them, in `.index.npz`, and built anew when one of them changes. Nothing of it is trusted:
 bytes are proved when they are decoded.
@@ -19,13 +19,14 @@ from numpy.typing import NDArray
 from rarefy.codecs.header import QUALITY_STEPS, Header
 from rarefy.codecs.layout import read_head
 from rarefy.codecs.limits import Limits
+from rarefy.data.layout import MOST_CHANNELS, size_of, surround
 from rarefy.data.manifest import FILE, Manifest, read_manifest, write_whole
 from rarefy.data.shards import SUFFIX, Place, read_members
 from rarefy.data.sources import Source, class_names, find_sources
 from rarefy.errors import FormatError, OptionError, RarefyError, WeightsError
 
 CACHE = ".index.npz"
-CACHE_VERSION = 0
+CACHE_VERSION = 1
 NO_LABEL = -1
 
 Integers = NDArray[np.int64]
@@ -36,9 +37,9 @@ class Index:
     """Samples in the order of their files.
 
     root: what `files` are relative to. places: int64 [n, 3]: the number of the file, offset and size in bytes. sizes:
-    int64 [n, 2]: height and width in pixels. qualities: int64 [n], q256. labels: int64 [n], `NO_LABEL` where there is
-    none. label_places: int64 [n, 2]: offset and size of labels in JSON; a size of 0 is none. keys: all, one after the
-    other; key_ends: int64 [n], where each ends. facts: codec, weights, and what the index was built from.
+    int64 [n, 3], see `rarefy.data.layout.Size`. qualities: int64 [n], q256. labels: int64 [n], `NO_LABEL` where there
+    is none. label_places: int64 [n, 2]: offset and size of labels in JSON; a size of 0 is none. keys: all, one after
+    the other; key_ends: int64 [n], where each ends. facts: codec, weights, and what the index was built from.
     """
 
     root: Path
@@ -94,8 +95,8 @@ class _Entry(NamedTuple):
 def open_index(path: Path) -> Index:
     """The index of a folder of shards, of one shard, or of a folder of `.rfy` files.
 
-    Raises OptionError where there is nothing, FormatError for what is damaged, and WeightsError for samples of several
-    codecs or generations of weights.
+    Raises OptionError where there is nothing and for sounds of more than two channels, FormatError for what is damaged,
+    and WeightsError for samples of several codecs or generations of weights.
     """
     if path.is_file():
         return _of_shards(path.parent, [path], None, path.with_name(f".{path.name}{CACHE}"))
@@ -184,7 +185,7 @@ def _index(root: Path, entries: list[_Entry], facts: dict[str, Any]) -> Index:
     return Index(
         root,
         np.array([(entry.file, *entry.place) for entry in entries], np.int64),
-        np.array([(entry.header.height, entry.header.width) for entry in entries], np.int64),
+        np.array([size_of(entry.header) for entry in entries], np.int64),
         np.array([entry.header.quality for entry in entries], np.int64),
         np.array([entry.label for entry in entries], np.int64),
         np.array([entry.label_place for entry in entries], np.int64),
@@ -203,6 +204,8 @@ def _require_one_kind(root: Path, entries: list[_Entry], weights: bytes) -> None
                 f"{root}: {first.key} was made by {mine.codec} {mine.weights.hex()}, {entry.key} by {other.codec} "
                 f"{other.weights.hex()}: latents of several weights mean different things and must not mix"
             )
+        if other.medium == "sound" and other.channels > MOST_CHANNELS:
+            raise OptionError(f"{root}: {entry.key} {surround(other.channels)}")
     if weights and not weights.startswith(first.header.weights):
         raise WeightsError(
             f"{root}: {FILE} names the weights {weights.hex()[:8]}, {first.key} {first.header.weights.hex()}"

@@ -21,7 +21,8 @@ class Settings:
     """What all samples of a folder of shards have in common.
 
     weights: the SHA-256 in hex. quality: 0 to 100. label: where labels come from, one of `LABELS`. source: the name of
-    the folder that is packed. format_version: that of the `.rfy` files.
+    the folder that is packed. format_version: that of the `.rfy` files. seconds: of the pieces that sounds were cut
+    into, None where each file is a sample.
     """
 
     codec: str
@@ -31,6 +32,7 @@ class Settings:
     source: str
     shard_bytes: int
     format_version: int = VERSION
+    seconds: float | None = None
 
 
 @dataclass(frozen=True)

@@ -14,12 +14,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from rarefy.codecs.base import Codec
+from rarefy.codecs.any_codec import AnyCodec
 from rarefy.codecs.limits import Limits
-from rarefy.codecs.weights import load_codec
-from rarefy.data.crops import Crop, chance
+from rarefy.codecs.weights import load_any
+from rarefy.data.crops import AnyCrop, chance, cut
 from rarefy.data.decoding import choose_output, decode_named
 from rarefy.data.index import NO_LABEL, Index, open_index, require_one_quality
+from rarefy.data.layout import Shape, Size, bottleneck_of, shape_of
 from rarefy.data.shards import Place
 from rarefy.errors import MediaError
 
@@ -57,35 +58,36 @@ class Mapped:
 class Samples:
     """Samples by number: bytes, labels and latents; see `rarefy.data.LatentDataset` for the options."""
 
-    def __init__(self, path: Path, output: str, crop: Crop | None, seed: int, limits: Limits | None) -> None:
+    def __init__(self, path: Path, output: str, crop: AnyCrop | None, seed: int, limits: Limits | None) -> None:
         self.index: Index = open_index(path)
-        self._codec: Codec | None = None
+        self._codec: AnyCodec | None = None
         codec = self.codec
         self.output = choose_output(codec, output)
         if self.output == "integers":
             require_one_quality(self.index)
-        self.stride, self.crop, self.seed = codec.stride, crop, seed
+        self.crop, self.seed = crop, seed
         self.limits = limits or Limits()
-        if crop is not None:
-            crop.sides(codec.stride)
+        self._extents = None if crop is None else crop.extents(codec)
+        self._shapes: dict[Size, Shape] = {}
         self._mapped = Mapped(self.index.root, self.index.files)
 
     @property
-    def codec(self) -> Codec:
+    def codec(self) -> AnyCodec:
         """The codec, loaded once in each process."""
         if self._codec is None:
-            self._codec = load_codec(self.index.codec, needed=self.index.weights)
+            self._codec = load_any(self.index.codec, needed=self.index.weights)
         return self._codec
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_codec": None}
 
-    def shape(self, number: int) -> tuple[int, int]:
-        """Height and width of the latents of a sample, as they are given."""
-        if self.crop is not None:
-            return self.crop.sides(self.stride)
-        height, width = self.index.sizes[number].tolist()
-        return -(-height // self.stride), -(-width // self.stride)
+    def shape(self, number: int) -> Shape:
+        """The shape of the latents of a sample, as they are given: [C, h, w] or [C, n]."""
+        size = Size(*self.index.sizes[number].tolist())
+        if size not in self._shapes:
+            extents = self._extents or shape_of(self.codec, size)
+            self._shapes[size] = (bottleneck_of(self.codec, size.channels).channels, *extents)
+        return self._shapes[size]
 
     def coded(self, number: int) -> bytes:
         """The `.rfy` file of a sample."""
@@ -110,7 +112,9 @@ class Samples:
         latents = decode_named(datas, name_of, self.codec, self.output, self.limits)
         if self.crop is None:
             return latents
-        return self.crop.cut(latents, self.stride, name_of, chance(self.seed, epoch, numbers))
+        assert self._extents is not None
+        bits = chance(self.seed, epoch, numbers) if self.crop.is_random else None
+        return cut(latents, self._extents, bits, name_of)
 
 
 def shared_number(value: int) -> Tensor:

@@ -11,7 +11,10 @@ from rarefy.errors import OptionError
 
 
 class Sample(NamedTuple):
-    """latents: int16 or float32 [C, h, w]. label: a class, what a label in JSON says, or None."""
+    """latents: int16 or float32 [C, h, w] of a picture, [C, n] of a sound.
+
+    label: a class, what a label in JSON says, or None.
+    """
 
     latents: Tensor
     label: Any
@@ -19,7 +22,7 @@ class Sample(NamedTuple):
 
 
 class Batch(NamedTuple):
-    """latents: int16 or float32 [B, C, h, w]; a list of [C, h, w] where shapes differ.
+    """latents: int16 or float32 [B, C, h, w] or [B, C, n]; a list of [C, h, w] or [C, n] where shapes differ.
 
     labels: int64 [B] where all are classes, else a list; None where there are none. keys: as in the samples.
     """

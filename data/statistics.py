@@ -1,7 +1,7 @@
 """Mean and deviation of each channel of latents, which networks want their inputs divided by."""
 
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from rarefy.data.manifest import read_manifest
+from rarefy.errors import OptionError
 
 if TYPE_CHECKING:
     from rarefy.data.dataset import LatentDataset
@@ -18,18 +19,32 @@ TOGETHER = 64  # samples that are decoded at once
 
 @dataclass(frozen=True)
 class Statistics:
-    """Over all positions of all samples, by channel. output: of "integers" or "floats"; weights: SHA-256, in hex."""
+    """Over all positions of all samples, by channel. output: of "integers" or "floats"; weights: SHA-256, in hex.
+
+    axes: of latents, beside their channels: 2 of pictures, 1 of sounds. others: those of samples with other numbers of
+    channels, which are mono and stereo sounds in one folder; fewest channels come first.
+    """
 
     mean: tuple[float, ...]
     deviation: tuple[float, ...]
     samples: int
     output: str
     weights: str
+    axes: int = 2
+    others: tuple["Statistics", ...] = ()
 
     def normalise(self, latents: Tensor) -> Tensor:
-        """Latents [..., C, h, w] to float32 of mean 0 and deviation 1; a channel that never changes becomes 0."""
-        mean = torch.tensor(self.mean, dtype=torch.float32, device=latents.device)[:, None, None]
-        deviation = torch.tensor(self.deviation, dtype=torch.float32, device=latents.device)[:, None, None]
+        """Latents [..., C, h, w] or [..., C, n] to float32 of mean 0 and deviation 1.
+
+        A channel that never changes becomes 0. Raises OptionError where these are of other numbers of channels.
+        """
+        channels = latents.shape[-1 - self.axes] if latents.ndim > self.axes else 0
+        own = next((one for one in (self, *self.others) if len(one.mean) == channels), None)
+        if own is None:
+            raise OptionError(f"these statistics are not of latents with the shape {tuple(latents.shape)}")
+        shape = (-1, *[1] * self.axes)
+        mean = torch.tensor(own.mean, dtype=torch.float32, device=latents.device).reshape(shape)
+        deviation = torch.tensor(own.deviation, dtype=torch.float32, device=latents.device).reshape(shape)
         return (latents.float() - mean) / torch.where(deviation > 0, deviation, 1)
 
     def to_dict(self) -> dict[str, Any]:
@@ -42,19 +57,37 @@ def compute_statistics(dataset: "LatentDataset") -> Statistics:
 
     Sums are of float64, exact for integers. Do it on what one trains on, never with what one tests on.
     """
-    total = squares = torch.zeros(0, dtype=torch.float64)
-    count = 0
+    sums: dict[int, _Sums] = {}  # by number of channels
+    axes = 0
     for latents in _all(dataset):
-        values = latents.flatten(1).double()
-        if not count:
-            total = squares = values.new_zeros(len(values))
-        total, squares = total + values.sum(1), squares + values.square().sum(1)
-        count += values.shape[1]
-    mean = total / count
-    deviation = (squares / count - mean.square()).clamp(min=0).sqrt()
-    return Statistics(
-        tuple(mean.tolist()), tuple(deviation.tolist()), len(dataset), dataset.output, dataset.weights.hex()
-    )
+        axes = latents.ndim - 1
+        sums.setdefault(len(latents), _Sums(len(latents))).add(latents.flatten(1).double())
+    first, *others = [
+        Statistics(*sums[channels].moments(), sums[channels].samples, dataset.output, dataset.weights.hex(), axes)
+        for channels in sorted(sums)
+    ]
+    return replace(first, others=tuple(others))
+
+
+class _Sums:
+    """Sums over positions, float64 [channels]."""
+
+    def __init__(self, channels: int) -> None:
+        self.total, self.squares = torch.zeros(2, channels, dtype=torch.float64)
+        self.positions = self.samples = 0
+
+    def add(self, values: Tensor) -> None:
+        """Add a sample; values: float64 [channels, positions]."""
+        self.total = self.total + values.sum(1)
+        self.squares = self.squares + values.square().sum(1)
+        self.positions += values.shape[1]
+        self.samples += 1
+
+    def moments(self) -> tuple[tuple[float, ...], tuple[float, ...]]:
+        """Mean and deviation of each channel."""
+        mean = self.total / self.positions
+        deviation = (self.squares / self.positions - mean.square()).clamp(min=0).sqrt()
+        return tuple(mean.tolist()), tuple(deviation.tolist())
 
 
 def _all(dataset: "LatentDataset") -> Iterator[Tensor]:
@@ -68,5 +101,9 @@ def known_statistics(folder: Path, output: str) -> Statistics | None:
     manifest = read_manifest(folder)
     if manifest is None or manifest.statistics is None or manifest.statistics["output"] != output:
         return None
-    kept = manifest.statistics
-    return Statistics(**(kept | {"mean": tuple(kept["mean"]), "deviation": tuple(kept["deviation"])}))
+    return _read(manifest.statistics)
+
+
+def _read(kept: dict[str, Any]) -> Statistics:
+    tuples = {name: tuple(kept[name]) for name in ("mean", "deviation")}
+    return Statistics(**(kept | tuples | {"others": tuple(map(_read, kept.get("others", ())))}))

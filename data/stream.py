@@ -12,7 +12,7 @@ import torch.distributed
 from torch.utils.data import IterableDataset, get_worker_info
 
 from rarefy.codecs.limits import Limits
-from rarefy.data.crops import NO_FLIP, Crop
+from rarefy.data.crops import NO_FLIP, Crop, SoundCrop
 from rarefy.data.order import Order, Reader
 from rarefy.data.reading import Samples, shared_number
 from rarefy.data.samples import Batch, make_batch
@@ -48,7 +48,7 @@ class LatentStream(IterableDataset[Batch]):
         shuffle: int = 4096,
         seed: int = 0,
         output: str = "auto",
-        crop: Crop | None = None,
+        crop: Crop | SoundCrop | None = None,
         flip: bool = False,
         rank: int | None = None,
         ranks: int | None = None,

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
+import clusters
 import numpy as np
 import pytest
 from numpy.typing import NDArray
@@ -323,23 +324,6 @@ def test_nothing_to_pack_is_an_error(tmp_path: Path) -> None:
 # On a cluster
 
 
-def processes_below(parent: int, name: str) -> list[int]:
-    """Numbers of the processes of a name that descend from another."""
-    parents, named = dict[int, int](), []
-    for folder in Path("/proc").glob("[0-9]*"):
-        try:
-            parents[int(folder.name)] = int((folder / "stat").read_text().rpartition(")")[2].split()[1])
-            if (folder / "cmdline").read_bytes().startswith(name.encode()):
-                named.append(int(folder.name))
-        except OSError:  # it has just ended
-            continue
-
-    def descends(process: int) -> bool:
-        return process in parents and (parents[process] == parent or descends(parents[process]))
-
-    return [process for process in named if descends(process)]
-
-
 @needs_weights
 @pytest.mark.slow
 def test_a_cluster_packs_the_same_though_a_worker_is_killed(
@@ -354,22 +338,7 @@ def test_a_cluster_packs_the_same_though_a_worker_is_killed(
     (tmp_path / "in/050.png").write_bytes(b"no picture")
     monkeypatch.setattr("rarefy.tools.commands.pack.MEGABYTE", 600)
     assert pack(tmp_path / "in", tmp_path / "here") == 3
-    ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False, object_store_memory=100 * 2**20)
-    killed: list[int] = []
-    add = Packer.add
-
-    def add_and_kill(self: Packer, key: str, source: str, fields: dict[str, bytes]) -> object:
-        if key == "020":
-            killed.extend(processes_below(os.getpid(), "ray::_apply")[:1])
-            for process in killed:
-                os.kill(process, signal.SIGKILL)
-        return add(self, key, source, fields)
-
-    try:
-        monkeypatch.setattr(Packer, "add", add_and_kill)
+    with clusters.killed_before("020", monkeypatch, ray):
         assert pack(tmp_path / "in", tmp_path / "there", "--ray", "auto") == 3
-    finally:
-        ray.shutdown()
-    assert killed
     assert contents(tmp_path / "there") == contents(tmp_path / "here")
     assert len(contents(tmp_path / "here")) > 3

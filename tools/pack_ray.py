@@ -1,7 +1,7 @@
-"""Packing on a Ray cluster: workers read and code pictures, one process writes the shards, in order.
+"""Packing on a Ray cluster: workers read and code files, one process writes the shards, in order.
 
-So shards and manifest are those of a run on one machine, and a worker that dies costs the few pictures that it had: Ray
-gives them to another. All machines see the folder of pictures under one path, and have rarefy with the same weights.
+So shards and manifest are those of a run on one machine, and a worker that dies costs the few files that it had: Ray
+gives them to another. All machines see the folder of them under one path, and have rarefy with the same weights.
 """
 
 from collections import deque

@@ -3,7 +3,7 @@
 from argparse import REMAINDER, ArgumentParser
 
 from rarefy import __version__
-from rarefy.tools.arguments import Parser, positive, quality, region, seconds
+from rarefy.tools.arguments import Parser, positive, positive_number, quality, region, seconds
 from rarefy.tools.commands.rate import add_rate
 
 SUMMARY = "Learned codecs: small files that decode to the same symbols everywhere."
@@ -40,8 +40,9 @@ def build_parser() -> ArgumentParser:
         (
             "pack",
             _add_pack,
-            "turn a folder of pictures into shards of latents to learn from",
-            "Turn a folder of pictures into tar shards that networks train on; a run that was stopped goes on.",
+            "turn a folder of pictures or sounds into shards of latents to learn from",
+            "Turn a folder of pictures, or of sounds, into tar shards that networks train on; a run that was stopped "
+            "goes on.",
         ),
         ("info", _add_info, "tell what a file is", "Tell what files are, without torch or weights."),
         ("verify", _add_verify, "check files", "Check every checksum and every symbol of files."),
@@ -107,7 +108,7 @@ def _add_transcode(parser: ArgumentParser) -> None:
 
 
 def _add_pack(parser: ArgumentParser) -> None:
-    parser.add_argument("folder", metavar="DIR", help="folder of pictures; its subfolders may be classes")
+    parser.add_argument("folder", metavar="DIR", help="folder of pictures or sounds; its subfolders may be classes")
     parser.add_argument("-o", dest="output", metavar="OUT", required=True, help="folder for the shards")
     _add_codec(parser, default="walloc-image")
     parser.add_argument(
@@ -119,7 +120,13 @@ def _add_pack(parser: ArgumentParser) -> None:
     parser.add_argument(
         "--label",
         choices=LABELS,
-        help="the class is the first folder below DIR, a .json file beside each picture, or there is none",
+        help="the class is the first folder below DIR, a .json file beside each file, or there is none",
+    )
+    parser.add_argument(
+        "--seconds",
+        type=positive_number,
+        metavar="N",
+        help="cut sounds into samples of N seconds; what remains at the end of a file is left out",
     )
     parser.add_argument(
         "--ray", metavar="ADDRESS", help="read and code on this Ray cluster; auto for the one of this machine"
