@@ -1,4 +1,4 @@
-"""Corrections of an integer scale network at export: what its indices are off by on average is taken out of its biases.
+"""What real symbols tell an export: what indices are off by on average, and how symbols are spread under each index.
 
 Rounding and clamping in eight bits leave each channel a little too low or too high, differently at every quality. The
 averages over calibration pictures cost nothing to undo: one part goes into the heads' biases, the rest into the start.
@@ -6,16 +6,46 @@ averages over calibration pictures cost nothing to undo: one part goes into the 
 
 from collections.abc import Iterable
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from rarefy.entropy.coding import Walk, encode
-from rarefy.entropy.gains import QUALITY_LEVELS
+from rarefy.entropy.gains import QUALITY_LEVELS, level_of
 from rarefy.entropy.hyperprior import PHASES, SCALE_COUNT, Hyperprior, step_masks
 from rarefy.entropy.integer import START_BITS, IntegerLayer
 from rarefy.errors import WeightsError
 
+MAGNITUDES = 1024  # that are counted; larger ones are escapes in any row
 ROUNDS = 2  # a correction moves the symbols' tables, and what is left can be measured again
+
+
+def rows_of(bottleneck: Hyperprior, coded: Walk, quality: int) -> Tensor:
+    """The table row of each symbol of an encoded batch: int16 [B, h, w, C], as `coded.symbols`."""
+    walk = Walk(bottleneck, coded.z, (coded.symbols.shape[1], coded.symbols.shape[2]), quality)
+    rows = torch.zeros_like(coded.symbols)
+    for step in range(len(PHASES)):
+        for where, index, mu in list(walk.step(step)):
+            at = (slice(None), *where)
+            rows[at] = index.to(rows.dtype)
+            walk.put(where, coded.symbols[at], mu)
+    return rows
+
+
+@torch.no_grad()
+def magnitudes_seen(bottleneck: Hyperprior, latents: Iterable[tuple[Tensor, int]]) -> NDArray[np.int64]:
+    """How often each magnitude below `MAGNITUDES` occurs under each row: [SCALE_COUNT, MAGNITUDES].
+
+    latents: pairs of y [1, C, h, w] and a quality q256.
+    """
+    counts = np.zeros(SCALE_COUNT * MAGNITUDES, np.int64)
+    for y, quality in latents:
+        coded, _ = encode(bottleneck, y, quality)
+        rows, magnitudes = rows_of(bottleneck, coded, quality).long(), coded.symbols.long().abs()
+        places = (rows * MAGNITUDES + magnitudes)[magnitudes < MAGNITUDES]
+        counts += np.bincount(places.numpy(), minlength=len(counts))
+    return counts.reshape(SCALE_COUNT, MAGNITUDES)
 
 
 class Errors:
@@ -29,23 +59,19 @@ class Errors:
     def add(self, bottleneck: Hyperprior, y: Tensor, quality: int) -> None:
         """Code latents [1, C, h, w] at a quality q256 and compare the indices; the bottleneck's scales are floats."""
         coded, _ = encode(bottleneck, y, quality)
-        walk = Walk(bottleneck, coded.z, (y.shape[2], y.shape[3]), quality)
+        found = rows_of(bottleneck, coded, quality).permute(0, 3, 1, 2).float()
+        level = level_of(quality, QUALITY_LEVELS)
         position = torch.tensor([quality / 25600])
         start = bottleneck.start_index(position)
         symbols = coded.symbols.permute(0, 3, 1, 2).float()
         known = torch.zeros_like(symbols)
         for step, mask in enumerate(step_masks(bottleneck.phases, *y.shape[1:])):
-            wanted = bottleneck.scales.step(step, walk.float_features, known) + start
-            found = torch.zeros_like(wanted).permute(0, 2, 3, 1)
-            for where, index, mu in list(walk.step(step)):
-                at = (slice(None), *where)
-                found[at] = index.float()
-                walk.put(where, coded.symbols[at], mu)
+            wanted = bottleneck.scales.step(step, coded.float_features, known) + start
             # At the ends of the range both are clamped, and nothing can be told.
             counts = mask & (wanted > 0.5) & (wanted < SCALE_COUNT - 1.5)
-            error = torch.where(counts, found.permute(0, 3, 1, 2) - wanted, 0.0)
-            self.total[step, walk.level] += error.sum((0, 2, 3))
-            self.count[step, walk.level] += counts.sum((0, 2, 3))
+            error = torch.where(counts, found - wanted, 0.0)
+            self.total[step, level] += error.sum((0, 2, 3))
+            self.count[step, level] += counts.sum((0, 2, 3))
             known = torch.where(mask, torch.asinh(symbols.abs()), known)
 
     def mean(self, least: int = 64) -> Tensor:

@@ -18,10 +18,12 @@ from rarefy.entropy.gains import GAIN_LAMBDA, QUALITY_LEVELS, Gains, along_quali
 from rarefy.entropy.integer import EXACT, PEAK, IntegerScaleNetwork
 from rarefy.entropy.integers_file import named_integers, read_integers
 from rarefy.entropy.likelihood import LN2, at_least, log_probability, logistic_bits, round_through, rounded_bits
+from rarefy.entropy.scales import scale_tables
 from rarefy.entropy.search import Trial
-from rarefy.entropy.tables import Tables, likely_part, scale_tables
+from rarefy.entropy.tables import Tables, likely_part
 from rarefy.errors import WeightsError
 
+PRECISION = 15  # bits of the tables: real latents at low rates gain more by it than the coder's arithmetic loses
 SCALE_COUNT = 64
 SCALE_LOW = 0.04  # logistic scale of table 0, where zero has probability 1 - 7e-6
 SCALE_HIGH = 100.0
@@ -259,10 +261,14 @@ class Hyperprior(Gains):
         return y_hat, v, inverse_scale
 
     @torch.no_grad()
-    def build_tables(self) -> Tables:
-        """Integer tables: scales first, then the hyper-latents of each level and channel. Float64, at export only."""
+    def build_tables(self, seen: NDArray[np.int64] | None = None) -> Tables:
+        """Integer tables: scales first, then the hyper-latents of each level and channel. Float64, at export only.
+
+        seen: see `scale_tables`.
+        """
         ratio = math.exp(SCALE_STEP)
-        scales = scale_tables(SCALE_COUNT, SCALE_LOW * ratio**0.5, SCALE_LOW * ratio ** (SCALE_COUNT - 0.5))
+        low, high = SCALE_LOW * ratio**0.5, SCALE_LOW * ratio ** (SCALE_COUNT - 0.5)
+        scales = scale_tables(SCALE_COUNT, low, high, PRECISION, seen)
         values = torch.arange(-PEAK, PEAK + 1, dtype=torch.float64)
         levels = torch.linspace(0, 1, QUALITY_LEVELS, dtype=torch.float64)
         prior = along_quality(self.prior.double().cpu(), levels)[..., None]
@@ -270,7 +276,7 @@ class Hyperprior(Gains):
         weights, inverse_scale = torch.log_softmax(logits, 1), torch.exp(-log_scale.clamp(-4, 6))
         masses = torch.logsumexp(weights + log_probability(values - mean, inverse_scale), 1).exp()
         cut = [likely_part(row.numpy()) for level in masses for row in level]
-        hyper = Tables.from_pmfs([c[0] for c in cut], [c[1] - PEAK for c in cut], [c[2] for c in cut])
+        hyper = Tables.from_pmfs([c[0] for c in cut], [c[1] - PEAK for c in cut], [c[2] for c in cut], PRECISION)
         return Tables.concatenate([scales, hyper])
 
     def _hyper_bits(self, z: Tensor, position: Tensor) -> Tensor:

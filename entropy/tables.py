@@ -273,69 +273,6 @@ def quantise(masses: Floats, precision: int) -> NDArray[np.int64]:
         frequencies[source] -= 1
 
 
-def scale_thresholds(count: int, low: float, high: float) -> Floats:
-    """Give the upper end of each scale row: float64 [count], log-spaced from low to high.
-
-    Row 0 is for scales up to low, row i for scales in (t[i-1], t[i]], the last one for all above too.
-    """
-    if count < 2 or not 0 < low < high:
-        raise OptionError("scales need at least two rows and 0 < low < high")
-    return np.asarray(np.exp(np.linspace(np.log(low), np.log(high), count)), np.float64)
-
-
-def scale_tables(count: int, low: float, high: float, precision: int = DEFAULT_PRECISION) -> Tables:
-    """Build one row per scale of a zero-mean logistic distribution integrated over [k - 1/2, k + 1/2].
-
-    The scale s is that of 1 / (1 + exp(-x / s)) (its standard deviation is 1.81 s). Row 0 is certain of 0; the others
-    stand for the intervals of `scale_thresholds`, built at their geometric centres: a quarter of the loss of rounding
-    up. Each row is cut where its code length is least. Float64, at export only.
-    """
-    thresholds = scale_thresholds(count, low, high)
-    rows = [_scale_row(scale, precision) for scale in np.sqrt(thresholds[:-1] * thresholds[1:])]
-    pmfs = [np.zeros(0), *(pmf for pmf, _ in rows)]
-    return Tables.from_pmfs(pmfs, [-(len(pmf) // 2) for pmf in pmfs], [0.0, *(tail for _, tail in rows)], precision)
-
-
-def _scale_row(scale: float, precision: int) -> tuple[Floats, float]:
-    """Choose the cut of one row among those whose tails are near the smallest frequency; its masses and its tail."""
-    best, best_length = (np.zeros(0), 1.0), np.inf
-    for cut in _candidate_cuts(scale, precision):
-        pmf, tail = _logistic(np.arange(-cut, cut + 1), scale), _logistic_tail(cut, scale)
-        masses = np.append(pmf, tail)
-        length = float(np.sum(masses * (precision - np.log2(quantise(masses, precision))))) + _escape_length(cut, scale)
-        if length < best_length:
-            best, best_length = (pmf, tail), length
-    return best
-
-
-def _candidate_cuts(scale: float, precision: int) -> list[int]:
-    """Give cuts with tails of 2**-(p + 2) to 2**-(p - 8), in steps of a quarter of a bit."""
-    tails = np.exp2(-np.arange(precision - 8, precision + 2, 0.25))
-    cuts = np.round(scale * np.log(2 / tails) - 0.5).astype(int)
-    return sorted({int(cut) for cut in np.clip(cuts, 0, SYMBOL_MAX)})
-
-
-def _logistic(values: NDArray[np.int64], scale: float) -> Floats:
-    """Integrate the logistic density over unit bins, in the left tail where differences keep their digits."""
-    distance = np.abs(values).astype(np.float64)
-    return _sigmoid((0.5 - distance) / scale) - _sigmoid((-0.5 - distance) / scale)
-
-
-def _logistic_tail(cut: int, scale: float) -> float:
-    return float(2 * _sigmoid(np.array(-(cut + 0.5) / scale)))
-
-
-def _escape_length(cut: int, scale: float) -> float:
-    """Give the expected bits after the escape, per symbol of the row."""
-    distance = np.arange(min(int(60 * scale) + 8, SYMBOL_MAX - cut))
-    masses = _logistic(cut + 1 + distance, scale)
-    return float(np.sum(masses * (escape_bits(2 * distance) + escape_bits(2 * distance + 1))))
-
-
-def _sigmoid(x: Floats) -> Floats:
-    return np.asarray(np.exp(-np.logaddexp(0.0, -x)), np.float64)  # overflows nowhere
-
-
 def _gain(masses: Floats, frequencies: NDArray[np.int64]) -> Floats:
     """Bits saved by one more for each entry."""
     return np.asarray(masses * np.log2((frequencies + 1) / frequencies), np.float64)

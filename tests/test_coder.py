@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 
 from rarefy import kernels
 from rarefy.entropy import coder, rans
-from rarefy.entropy.tables import Tables, scale_tables, scale_thresholds
+from rarefy.entropy.scales import scale_tables, scale_thresholds
+from rarefy.entropy.tables import Tables
 from rarefy.errors import ChecksumError, FormatError, OptionError, RarefyError, TruncatedError
 
 Symbols = NDArray[np.int16]
@@ -382,7 +383,7 @@ def test_the_environment_chooses(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_works_without_the_extension_and_without_torch() -> None:
     program = (
         "import sys; sys.modules['rarefy.kernels._rans'] = None; sys.modules['torch'] = None\n"
-        "import numpy as np; from rarefy.entropy import coder; from rarefy.entropy.tables import scale_tables\n"
+        "import numpy as np; from rarefy.entropy import coder; from rarefy.entropy.scales import scale_tables\n"
         "t = scale_tables(4, 0.1, 2); r = np.array([0, 1, 2, 3], np.uint16); s = np.array([0, 0, -1, 9], np.int16)\n"
         "d = coder.Decoder(coder.encode(s, r, t), t); assert (d.decode(r) == s).all(); d.finish()\n"
         "from rarefy import kernels; assert not kernels.available()"

@@ -17,7 +17,8 @@ from torch import Tensor
 from rarefy import kernels
 from rarefy.entropy import coder, cuda, cuda_launch, rans
 from rarefy.entropy.cuda_tables import decode_words, encode_words
-from rarefy.entropy.tables import Tables, scale_tables
+from rarefy.entropy.scales import scale_tables
+from rarefy.entropy.tables import Tables
 from rarefy.errors import FormatError, OptionError, RarefyError, TruncatedError, UnsupportedError
 from rarefy.kernels.cuda import arguments, compile, driver
 from rarefy.tools import bench_cuda

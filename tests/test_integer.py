@@ -16,8 +16,8 @@ import rarefy
 from rarefy import kernels
 from rarefy.codecs.base import Unit
 from rarefy.codecs.weights import candidates, load_codec
-from rarefy.entropy.coding import blocks, level_of
-from rarefy.entropy.correct import Errors, correct
+from rarefy.entropy.coding import blocks, encode, level_of
+from rarefy.entropy.correct import Errors, correct, magnitudes_seen, rows_of
 from rarefy.entropy.hyperprior import Hyperprior, Scales
 from rarefy.entropy.integer import EXACT, IntegerLayer, IntegerScaleNetwork, power_of_half
 from rarefy.entropy.quantise import quantise_scale_network, restore_scale_network
@@ -408,3 +408,26 @@ def test_what_indices_are_off_by_on_average_is_taken_out(photograph: NDArray[np.
     before = error()
     correct(bottleneck, pairs)
     assert before > 0.7 and abs(error()) < 0.4 * before
+
+
+def test_rows_are_those_that_files_are_coded_with(photograph: NDArray[np.uint8]) -> None:
+    if not candidates("image"):
+        pytest.skip("the weights of the image codec are not here")
+    codec = rarefy.load("image")
+    bottleneck = codec.bottleneck
+    assert isinstance(bottleneck, Hyperprior)
+    x = torch.from_numpy(photograph[:64, :128].copy()).permute(2, 0, 1)[None].float() / 255
+    with torch.inference_mode():
+        y = codec.analysis(x, Unit(-1, 64, 128))
+        walk, coded = encode(bottleneck, y, 12_800)
+        rows = rows_of(bottleneck, walk, 12_800)
+    tables = bottleneck.exact_tables()
+    bits = tables.ideal_bits(walk.symbols.numpy().ravel(), rows.numpy().ravel().astype(np.uint16))
+    z_rows = bottleneck.hyper_rows(walk.z.shape, walk.level).ravel()
+    bits += tables.ideal_bits(walk.z.numpy().ravel().astype(np.int16), z_rows)
+    assert 0 < 8 * len(coded[0].stream) - bits < 64 + 0.001 * bits
+    seen = magnitudes_seen(bottleneck, [(y, 12_800), (y, 12_800)])
+    assert seen.sum() == 2 * walk.symbols.numel()
+    for row in (0, 5, 20):
+        values, counts = np.unique(np.abs(walk.symbols.numpy()[rows.numpy() == row]), return_counts=True)
+        assert np.array_equal(seen[row, values], 2 * counts) and seen[row].sum() == 2 * counts.sum()

@@ -19,7 +19,8 @@ from test_kernels import Numbers, block, draw, extreme
 from test_tokens import ALPHABETS, random_model, random_tokens
 
 from rarefy.entropy import coder, rans, token_stream, tokens
-from rarefy.entropy.tables import Tables, scale_tables
+from rarefy.entropy.scales import scale_tables
+from rarefy.entropy.tables import Tables
 from rarefy.entropy.token_model import TokenModel
 from rarefy.errors import RarefyError
 

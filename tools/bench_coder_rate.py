@@ -112,23 +112,18 @@ def _indices(bottleneck: "Hyperprior", coded: "Walk", quality: int) -> tuple["Te
     """Table indices of the symbols by the network in floats, clamped to the tables, and by the integer one."""
     import torch
 
-    from rarefy.entropy.coding import Walk
+    from rarefy.entropy.correct import rows_of
     from rarefy.entropy.gains import position_of
     from rarefy.entropy.hyperprior import SCALE_COUNT, step_masks
 
     symbols = coded.symbols.permute(0, 3, 1, 2).float()
-    walk = Walk(bottleneck, coded.z, (coded.symbols.shape[1], coded.symbols.shape[2]), quality)
     start = bottleneck.start_index(position_of(quality, coded.z.device))
-    wanted, found, known = torch.zeros_like(symbols), torch.zeros_like(coded.symbols), torch.zeros_like(symbols)
+    wanted, known = torch.zeros_like(symbols), torch.zeros_like(symbols)
     for step, mask in enumerate(step_masks(bottleneck.phases, *symbols.shape[1:])):
-        here = bottleneck.scales.step(step, walk.float_features, known) + start
+        here = bottleneck.scales.step(step, coded.float_features, known) + start
         wanted = torch.where(mask, here.clamp(0, SCALE_COUNT - 1), wanted)
-        for where, index, mu in list(walk.step(step)):
-            at = (slice(None), *where)
-            found[at] = index.to(found.dtype)
-            walk.put(where, coded.symbols[at], mu)
         known = torch.where(mask, torch.asinh(symbols.abs()), known)
-    return wanted.permute(0, 2, 3, 1), found
+    return wanted.permute(0, 2, 3, 1), rows_of(bottleneck, coded, quality)
 
 
 def lines(rows: list[dict[str, Any]]) -> list[str]:

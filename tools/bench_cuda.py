@@ -40,7 +40,7 @@ def measure_cuda(
     import torch
 
     from rarefy.entropy import cuda
-    from rarefy.entropy.tables import scale_tables
+    from rarefy.entropy.scales import scale_tables
 
     if device.startswith("cuda") and not torch.cuda.is_available():
         raise UnsupportedError("no CUDA device is here to measure the coder on")
@@ -78,7 +78,7 @@ def logistic_message(count: int, device: str) -> tuple["Tensor", "Tensor"]:
     """Make symbols int16 [n] and their rows uint8 [n]: 70 % of the scales from .04 to .3, the others from .3 to 30."""
     import torch
 
-    from rarefy.entropy.tables import scale_thresholds
+    from rarefy.entropy.scales import scale_thresholds
 
     generator = torch.Generator(device).manual_seed(5)
 

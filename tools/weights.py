@@ -18,7 +18,7 @@ from rarefy.codecs.media import as_image
 from rarefy.codecs.registry import build, find
 from rarefy.codecs.sound import SoundCodec
 from rarefy.codecs.weights import read_weights, save_weights
-from rarefy.entropy.correct import correct
+from rarefy.entropy.correct import correct, magnitudes_seen
 from rarefy.entropy.hyperprior import Hyperprior
 from rarefy.entropy.lattice import Lattice
 from rarefy.entropy.quantise import quantise_scales
@@ -64,7 +64,9 @@ def _quantise(codec: Codec, pictures: list[Path]) -> None:
     with torch.inference_mode():
         whole = [read_pixels(path)[:, :, :384, :384].float() / 255 for path in pictures]
         latents = [codec.analysis(x, Unit(-1, x.shape[2], x.shape[3])) for x in whole]
-    correct(bottleneck, [(y, round(25600 * quality)) for y in latents for quality in CORRECTION_QUALITIES])
+    pairs = [(y, round(25600 * quality)) for y in latents for quality in CORRECTION_QUALITIES]
+    correct(bottleneck, pairs)
+    bottleneck.exact = (bottleneck.exact_network(), bottleneck.build_tables(magnitudes_seen(bottleneck, pairs)))
 
 
 def cost(reference: Codec, codec: Codec, pictures: list[Path]) -> list[dict[str, float]]:

@@ -24,7 +24,8 @@ from rarefy.codecs.limits import Limits
 from rarefy.codecs.media import as_image
 from rarefy.codecs.weights import read_weights
 from rarefy.entropy import coder, rans
-from rarefy.entropy.tables import Tables, scale_tables
+from rarefy.entropy.scales import scale_tables
+from rarefy.entropy.tables import Tables
 from rarefy.errors import RarefyError
 from rarefy.tools.cli import build_parser
 
