@@ -60,6 +60,9 @@ def kind_of(file: BinaryIO, name: str) -> str:
     return kind_of_frames
 
 
+HEAD_BYTES = 64  # that tell a sound from a picture
+
+
 def begins_like_sound(head: bytes) -> bool:
     """Tell whether these first bytes are those of a sound; films, whose sound is not all of them, do not count."""
     films = ("MATROSKA", "MP4")

@@ -38,8 +38,14 @@ _CODEC_NAME_FOLLOWS = 0
 
 MEDIA = ("image", "sound")
 _MEDIUM_SHIFT = 6
+_FLAGS = 5  # where in a file they are: behind the signature and the version
 SECTIONS_FLAG = 1 << 4
 METADATA_FLAG = 1 << 5
+
+
+def begins_like_sound_file(head: bytes) -> bool:
+    """Tell whether these first bytes are those of a .rfy file that claims to hold a sound; the rest is not looked at."""
+    return len(head) > _FLAGS and head.startswith(SIGNATURE) and head[_FLAGS] >> _MEDIUM_SHIFT == MEDIA.index("sound")
 
 
 class CodecName:

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from rarefy.codecs.audio import Audio, AudioReader, open_audio
-from rarefy.codecs.audio_kinds import begins_like_sound
+from rarefy.codecs.audio_kinds import HEAD_BYTES, begins_like_sound
 from rarefy.codecs.container import File, Header
 from rarefy.codecs.limits import Limits
 from rarefy.codecs.parallel import whole_number
@@ -17,8 +17,6 @@ from rarefy.codecs.sound_decoding import SoundDecoder, as_audio
 from rarefy.codecs.targets import Target, encode_sound_to
 from rarefy.codecs.weights import load_any
 from rarefy.errors import FormatError, MediaError, OptionError
-
-HEAD_BYTES = 64  # that tell a sound from a picture
 
 
 def is_sound(source: Any) -> bool:

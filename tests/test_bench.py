@@ -12,8 +12,10 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from rarefy.codecs import api
+from rarefy.errors import OptionError
 from rarefy.tools import demo
 from rarefy.tools.anchors import ANCHORS
+from rarefy.tools.bench_images import rarefy_candidate
 from rarefy.tools.cli import main
 from rarefy.tools.metrics import psnr
 
@@ -168,3 +170,9 @@ def test_the_demonstration_leaves_files_and_a_comparison(
     )
     assert f"{8 * size / (97 * 141):.3f}" in lines[2]
     assert Image.open(tmp_path / "demo" / "cat-compared.png").size == (5 * demo.NARROWEST + 4 * 4, 97 + demo.LABEL)
+
+
+@pytest.mark.parametrize("name", ["image+x", "image+7", "image+-1", "image+1.5"])
+def test_efforts_that_do_not_exist_are_told_at_once(name: str) -> None:
+    with pytest.raises(OptionError, match="effort, 0 to 6"):
+        rarefy_candidate((name, (50.0,)), 1, "cpu")

@@ -12,11 +12,12 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from rarefy.codecs.media import as_image
-from rarefy.errors import MediaError, WeightsError
+from rarefy.errors import MediaError, OptionError, WeightsError
 from rarefy.tools import environment
 from rarefy.tools.anchors import ANCHORS, library_versions
 from rarefy.tools.bench_sizes import size_parts
 from rarefy.tools.bench_times import codec_times
+from rarefy.tools.commands.parser import EFFORTS
 from rarefy.tools.files import write_bytes
 from rarefy.tools.harness.cache import Cache
 from rarefy.tools.harness.measure import Bench
@@ -62,6 +63,8 @@ def rarefy_candidate(setting: Setting, threads: int, device: str) -> Candidate[P
 
     whole, qualities = setting
     name, _, effort = whole.partition("+")
+    if effort and (not effort.isdecimal() or int(effort) not in EFFORTS):
+        raise OptionError(f'"{whole}": behind the plus stands an effort, {EFFORTS[0]} to {EFFORTS[-1]}')
     codec = load_codec(name, device)  # the one that `encode` and `decode` use: it is timed inside
 
     def encode(pixels: Pixels, quality: float) -> bytes:

@@ -8,8 +8,8 @@ from pathlib import Path
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
-from rarefy.codecs.audio_kinds import begins_like_sound
-from rarefy.codecs.header import SIGNATURE, Header
+from rarefy.codecs.audio_kinds import HEAD_BYTES, begins_like_sound
+from rarefy.codecs.header import Header, begins_like_sound_file
 from rarefy.codecs.registry import find as find_codec
 from rarefy.errors import MediaError, RarefyError
 from rarefy.tools.commands.rate import target_of
@@ -26,8 +26,6 @@ if TYPE_CHECKING:
 SOUNDS = frozenset(
     {".aac", ".aif", ".aiff", ".au", ".caf", ".flac", ".m4a", ".mp3", ".oga", ".ogg", ".opus", ".wav", ".wave", ".w64"}
 )
-HEAD_BYTES = 64
-_MEDIUM_SHIFT = 6  # of the header's flags
 
 
 @dataclass(frozen=True)
@@ -103,8 +101,7 @@ def holds_sound(source: str) -> bool:
     if source == STANDARD_STREAM or not path.is_file():
         return False
     with path.open("rb") as file:
-        head = file.read(6)
-    return len(head) == 6 and head.startswith(SIGNATURE) and head[5] >> _MEDIUM_SHIFT == 1
+        return begins_like_sound_file(file.read(HEAD_BYTES))
 
 
 def encode_file(original: SoundOriginal, options: Namespace) -> EncodedSound:
