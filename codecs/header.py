@@ -44,7 +44,7 @@ METADATA_FLAG = 1 << 5
 
 
 def begins_like_sound_file(head: bytes) -> bool:
-    """Tell whether these first bytes are those of a .rfy file that claims to hold a sound; the rest is not looked at."""
+    """Tell whether these first bytes are those of a .rfy file that claims to hold a sound."""
     return len(head) > _FLAGS and head.startswith(SIGNATURE) and head[_FLAGS] >> _MEDIUM_SHIFT == MEDIA.index("sound")
 
 
