@@ -34,6 +34,7 @@ from rarefy.data.order import Order, Reader
 from rarefy.data.webdataset import decoder
 from rarefy.errors import ChecksumError, FormatError, OptionError, RarefyError, WeightsError
 from rarefy.tools import bench_loading
+from rarefy.tools.bench_loaders import THREADED
 from rarefy.tools.cli import main
 
 CODECS = ("walloc-image", "image")
@@ -662,7 +663,7 @@ def test_loading_is_measured_beside_jpeg(
     assert main(command) == 0
     result = json.loads(capsys.readouterr().out)
     rates = result["samples_per_second"]
-    assert {"latents", bench_loading.THREADED, "jpeg, Pillow, BOX 1/8", "jpeg, Pillow, draft 1/8"} <= set(rates)
+    assert {"latents", THREADED, "jpeg, Pillow, BOX 1/8", "jpeg, Pillow, draft 1/8"} <= set(rates)
     assert result["speedup"] == pytest.approx(rates["latents"] / rates["jpeg, Pillow, BOX 1/8"])
     sizes = result["bytes_per_sample"]
     assert sizes["jpeg"] <= sizes["rfy"] or codec == "image"  # JPEG cannot be as small as some

@@ -1,5 +1,6 @@
 """Datasets of latents of sounds: mono and stereo, several units and rates, crops along time, statistics of both."""
 
+import json
 import pickle
 import re
 from collections.abc import Iterator
@@ -346,3 +347,32 @@ def test_the_decode_handler_gives_latents_and_samples(shards: Path) -> None:
     assert torch.equal(samples, torch.from_numpy(api.decode(data).samples)) and samples.ndim == 2
     with pytest.raises(OptionError, match="no pixels, it holds a sound"):
         decoder("pixels")(".rfy", data)
+
+
+# The benchmark of loading
+
+
+@pytest.mark.parametrize("channels", [1, 2])
+def test_loading_is_measured_beside_opus(
+    channels: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip("av", reason="Opus needs av")
+    from rarefy.tools import bench_loaders
+
+    monkeypatch.setattr(bench_loaders, "ROUNDS", 1)
+    for number in range(2):
+        write_audio(tmp_path / f"{number}.wav", Audio(noise(channels, 50_000 * channels, number), 24_000 * channels))
+    names = [str(tmp_path / f"{number}.wav") for number in range(2)]
+    command = ["bench", "loading", *names, "--codec", "walloc-audio@50", "--count", "5", "--json", "-"]
+    assert main(command) == 0
+    result = json.loads(capsys.readouterr().out)
+    rates = result["samples_per_second"]
+    assert set(rates) == {"latents", bench_loaders.THREADED, "opus", "opus, as few numbers"}
+    assert result["speedup"] == pytest.approx(rates["latents"] / rates["opus, as few numbers"])
+    assert result["kilobits_per_second"] == pytest.approx(result["bytes_per_sample"]["rfy"] * 8 / 2000)
+    write_audio(tmp_path / "0.wav", Audio(noise(3 - channels, 100_000, 0), 24_000))
+    assert main(command) == 2
+    assert "name mono ones alone" in capsys.readouterr().err
+    write_audio(tmp_path / "0.wav", Audio(noise(channels, 40_000, 0), 24_000))
+    assert main(command) == 2
+    assert "has no piece of 2 seconds" in capsys.readouterr().err

@@ -136,8 +136,10 @@ def build_parser() -> ArgumentParser:
     folder = subjects.add_parser("folder", help="a folder of small pictures at once, against one call for each")
     folder.add_argument("--count", type=positive, default=200, metavar="N", help="pictures (default 200)")
     folder.add_argument("--calls", type=positive, default=10, metavar="N", help="single calls that are timed")
-    loading = subjects.add_parser("loading", help="latents for training, against JPEG files of equal size")
-    loading.add_argument("pictures", type=Path, nargs="+", metavar="FILE", help="photographs that crops are taken from")
+    loading = subjects.add_parser("loading", help="latents for training, against JPEG or Opus files of equal size")
+    loading.add_argument(
+        "files", type=Path, nargs="+", metavar="FILE", help="photographs that crops are taken from, or recordings"
+    )
     loading.add_argument(
         "--codec",
         type=_settings,
@@ -145,7 +147,7 @@ def build_parser() -> ArgumentParser:
         metavar="NAME@Q",
         help="default walloc-image@50",
     )
-    loading.add_argument("--count", type=positive, default=2048, metavar="N", help="crops (default 2048)")
+    loading.add_argument("--count", type=positive, default=2048, metavar="N", help="crops, or pieces (default 2048)")
     loading.add_argument("--workers", type=positive, default=2, metavar="N", help="of the loader (default 2)")
     sound = subjects.add_parser("sound", help="a codec of sounds, beside Opus and MP3 in files of the same size")
     sound.add_argument("folder", type=Path, metavar="DIR", help="folder of sounds of one or two channels")
@@ -258,7 +260,7 @@ def _loading(options: Namespace, command: list[str]) -> int:
     from rarefy.tools import bench_loading
 
     codec, qualities = options.codec
-    result = bench_loading.measure(options.pictures, codec, qualities[0], options.count, options.workers, command)
+    result = bench_loading.measure(options.files, codec, qualities[0], options.count, options.workers, command)
     write_result(result, bench_loading.table(result), options.json)
     return DONE
 

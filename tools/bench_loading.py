@@ -9,8 +9,6 @@ import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
-from statistics import median
-from time import perf_counter
 from typing import Any
 
 import numpy as np
@@ -18,68 +16,59 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
 
-from rarefy.data import LatentStream
-from rarefy.data.decoding import decode_files, read_files
+from rarefy.codecs.registry import find as find_codec
 from rarefy.data.manifest import Settings
 from rarefy.data.packing import Packer
-from rarefy.data.reading import Mapped, Samples
-from rarefy.data.shards import ShardWriter, read_members
+from rarefy.data.shards import ShardWriter
 from rarefy.errors import OptionError
 from rarefy.tools import environment
+from rarefy.tools.bench_loaders import Stored, Ways, latents_of, timings
 
 SIDE = 256
 REDUCTION = 8
-BATCH = 64
-ROUNDS = 5
 SHARD_BYTES = 10**8
 ENCODED_AT_ONCE = 16
 
-THREADED = "latents, threads, no workers"
+AGAINST = "jpeg, Pillow, BOX 1/8"
 
 Pixels = NDArray[np.uint8]
 
 
 def measure(
-    pictures: Sequence[Path], codec: str, quality: float, count: int, workers: int, command: Sequence[str]
+    files: Sequence[Path], codec: str, quality: float, count: int, workers: int, command: Sequence[str]
 ) -> dict[str, Any]:
     """Return samples per second of each way, medians over rounds in which the ways take turns."""
+    if find_codec(codec).media == "sound":
+        from rarefy.tools import bench_loading_sounds
+
+        return bench_loading_sounds.measure(files, codec, quality, count, workers, command)
     from rarefy.codecs.weights import load_codec
 
     with tempfile.TemporaryDirectory() as name:
         latents, jpegs = Path(name, "latents"), Path(name, "jpegs.tar")
         weights = load_codec(codec).weights_hash.hex()
         settings = Settings(codec, weights, quality, "none", "crops", SHARD_BYTES)
-        sizes = _write(pictures, count, settings, latents, jpegs)
-        ways = _ways(latents, jpegs)
-        rates = _rates(ways, count, workers)
-        decoding = _decoding_us(Samples(latents, "auto", None, 0, None))
-        alone = {name: 1e6 / rate for name, rate in _rates(ways, count, 0).items()}
-        rates |= _threaded(ways, count, workers)
+        sizes = _write(files, count, settings, latents, jpegs)
+        found = timings(_ways(latents, jpegs), latents, count, workers)
+    rates = found["samples_per_second"]
     return {
         **environment.describe(command, 1),
         "codec": codec,
         "weights": weights[:8],
         "quality": quality,
-        "pictures": f"{count} crops of {SIDE}x{SIDE} from {len(pictures)} photographs",
+        "pictures": f"{count} crops of {SIDE}x{SIDE} from {len(files)} photographs",
         "bytes_per_sample": {"rfy": sizes[0] / count, "jpeg": sizes[1] / count},
         "bits_per_pixel": 8 * sizes[0] / count / SIDE**2,
-        "batch": BATCH,
-        "workers": workers,
-        "rounds": ROUNDS,
-        "samples_per_second": rates,
-        "microseconds_in_one_process": alone,
-        "decoding_us": decoding,
-        "speedup": rates["latents"] / rates["jpeg, Pillow, BOX 1/8"],
+        **found,
+        "against": AGAINST,
+        "speedup": rates["latents"] / rates[AGAINST],
     }
 
 
-def _ways(latents: Path, jpegs: Path) -> dict[str, Any]:
-    """What is timed: datasets that give batches, by name."""
-    ways: dict[str, Any] = {"latents": LatentStream(latents, batch_size=BATCH, shuffle=4 * BATCH)}
+def _ways(latents: Path, jpegs: Path) -> Ways:
     decoders: dict[str, Callable[[bytes], Tensor]] = {
-        "jpeg, Pillow, BOX 1/8": pillow,
+        AGAINST: pillow,
         "jpeg, Pillow, draft 1/8": pillow_draft,
     }
     try:
@@ -88,7 +77,8 @@ def _ways(latents: Path, jpegs: Path) -> dict[str, Any]:
         pass  # a peer that is not installed is left out of the table
     else:
         decoders["jpeg, torchvision, mean 1/8"] = partial(_torchvision, torchvision.io.decode_jpeg)
-    return ways | {name: Jpegs(jpegs, decoder) for name, decoder in decoders.items()}
+    others = {name: Stored(jpegs, "jpg", decoder) for name, decoder in decoders.items()}
+    return {"latents": latents_of(latents), **others}
 
 
 def pillow(data: bytes) -> Tensor:
@@ -112,71 +102,6 @@ def _planes(picture: Image.Image) -> Tensor:
 def _torchvision(decode_jpeg: Callable[[Tensor], Tensor], data: bytes) -> Tensor:
     pixels = decode_jpeg(torch.frombuffer(bytearray(data), dtype=torch.uint8))
     return torch.nn.functional.avg_pool2d(pixels.float(), REDUCTION).round_().to(torch.uint8)
-
-
-class Jpegs(Dataset[Tensor]):
-    """JPEG files in a shard, decoded one by one, in batches of consecutive ones."""
-
-    def __init__(self, shard: Path, decoder: Callable[[bytes], Tensor]) -> None:
-        self._places = [fields["jpg"] for _, fields in read_members(shard)]
-        self._mapped = Mapped(shard.parent, [shard.name])
-        self._decoder = decoder
-
-    def __len__(self) -> int:
-        return len(self._places)
-
-    def __getitem__(self, number: int) -> Tensor:
-        return self._decoder(self._mapped.read(0, self._places[number]))
-
-
-def _loader(way: Any, workers: int) -> "DataLoader[Any]":
-    options: dict[str, Any] = {"num_workers": workers, "persistent_workers": workers > 0}
-    if isinstance(way, LatentStream):
-        return DataLoader(way, batch_size=None, **options)
-    return DataLoader(way, batch_size=BATCH, shuffle=True, **options)
-
-
-def _rates(ways: dict[str, Any], count: int, workers: int) -> dict[str, float]:
-    loaders = {name: _loader(way, workers) for name, way in ways.items()}
-    times: dict[str, list[float]] = {name: [] for name in ways}
-    for _ in range(ROUNDS + 1):
-        for name, loader in loaders.items():
-            begin = perf_counter()
-            given = sum(len(batch) if isinstance(batch, Tensor) else len(batch.latents) for batch in loader)
-            times[name].append(perf_counter() - begin)
-            assert given == count
-    return {name: count / median(seconds[1:]) for name, seconds in times.items()}  # the first starts the workers
-
-
-def _threaded(ways: dict[str, Any], count: int, threads: int) -> dict[str, float]:
-    """The rate without workers: batches are decoded by threads, and no tensor goes from one process to another."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(threads)
-    try:
-        return {THREADED: _rates({"latents": ways["latents"]}, count, 0)["latents"]}
-    finally:
-        torch.set_num_threads(before)
-
-
-def _decoding_us(samples: Samples) -> dict[str, float]:
-    """Microseconds a sample of the entropy coder's call alone, and of all that it is called for."""
-    numbers = range(min(BATCH, len(samples.index)))
-    datas = [samples.coded(number) for number in numbers]
-    files = read_files(datas, samples.limits)
-    parts: dict[str, Callable[[], object]] = {
-        "reading and checksums": lambda: read_files(datas, samples.limits),
-        "entropy decoding": lambda: decode_files(files, samples.codec, samples.output, samples.limits),
-    }
-    return {name: median(_times(part)) / len(datas) * 1e6 for name, part in parts.items()}
-
-
-def _times(call: Callable[[], object]) -> list[float]:
-    times = []
-    for _ in range(2 * ROUNDS + 1):
-        begin = perf_counter()
-        call()
-        times.append(perf_counter() - begin)
-    return times[1:]
 
 
 def _write(pictures: Sequence[Path], count: int, settings: Settings, latents: Path, jpegs: Path) -> tuple[int, int]:
@@ -236,14 +161,17 @@ def _crops(pictures: Sequence[Path], count: int) -> Iterator[Pixels]:
 
 def table(result: dict[str, Any]) -> str:
     """Return the rates as lines of text."""
+    is_sound = "sounds" in result
+    rate = f"{result['kilobits_per_second']:.1f} kbit/s" if is_sound else f"{result['bits_per_pixel']:.2f} bpp"
+    other = next(name for name in result["bytes_per_sample"] if name != "rfy")
     lines = [
-        f"{result['pictures']}, {result['codec']} at quality {result['quality']:g} "
-        f"({result['bits_per_pixel']:.2f} bpp), {result['workers']} workers",
+        f"{result['sounds' if is_sound else 'pictures']}, {result['codec']} at quality {result['quality']:g} "
+        f"({rate}), {result['workers']} workers",
         f"  {'':28} {'samples/s':>10} {'us, alone':>10} {'bytes':>7}",
     ]
     for name, rate in result["samples_per_second"].items():
-        size = result["bytes_per_sample"]["rfy" if name.startswith("latents") else "jpeg"]
+        size = result["bytes_per_sample"]["rfy" if name.startswith("latents") else other]
         alone = result["microseconds_in_one_process"].get(name)
         lines.append(f"  {name:28} {rate:10.0f} {'' if alone is None else f'{alone:.0f}':>10} {size:7.0f}")
     parts = ", ".join(f"{name} {value:.0f} us" for name, value in result["decoding_us"].items())
-    return "\n".join([*lines, f"  latents {result['speedup']:.2f} times as fast as Pillow with BOX; {parts}", ""])
+    return "\n".join([*lines, f"  latents {result['speedup']:.2f} times as fast as {result['against']}; {parts}", ""])

@@ -161,7 +161,7 @@ complete -c rarefy -n '__rarefy_at rarefy bench' -a coder -d 'the entropy coder 
 complete -c rarefy -n '__rarefy_at rarefy bench' -a exactness -d 'every encoder\'s files in every decoder (takes minutes)'
 complete -c rarefy -n '__rarefy_at rarefy bench' -a large -d 'large pictures: time, memory, regions, the price of units'
 complete -c rarefy -n '__rarefy_at rarefy bench' -a folder -d 'a folder of small pictures at once, against one call for each'
-complete -c rarefy -n '__rarefy_at rarefy bench' -a loading -d 'latents for training, against JPEG files of equal size'
+complete -c rarefy -n '__rarefy_at rarefy bench' -a loading -d 'latents for training, against JPEG or Opus files of equal size'
 complete -c rarefy -n '__rarefy_at rarefy bench' -a sound -d 'a codec of sounds, beside Opus and MP3 in files of the same size'
 complete -c rarefy -n '__rarefy_at rarefy bench' -a storing -d 'files against lossless WebP of the same latents'
 complete -c rarefy -n '__rarefy_at rarefy bench' -s h -l help -d 'show this help message and exit'
@@ -219,7 +219,7 @@ complete -c rarefy -n '__rarefy_at rarefy bench folder' -l json -r -F -d 'write 
 complete -c rarefy -n '__rarefy_at rarefy bench loading' -F
 complete -c rarefy -n '__rarefy_at rarefy bench loading' -s h -l help -d 'show this help message and exit'
 complete -c rarefy -n '__rarefy_at rarefy bench loading' -l codec -x -d 'default walloc-image@50'
-complete -c rarefy -n '__rarefy_at rarefy bench loading' -l count -x -d 'crops (default 2048)'
+complete -c rarefy -n '__rarefy_at rarefy bench loading' -l count -x -d 'crops, or pieces (default 2048)'
 complete -c rarefy -n '__rarefy_at rarefy bench loading' -l workers -x -d 'of the loader (default 2)'
 complete -c rarefy -n '__rarefy_at rarefy bench loading' -l json -r -F -d 'write the result as JSON, - for standard output'
 complete -c rarefy -n '__rarefy_at rarefy bench sound' -f -a '(__fish_complete_directories)'
