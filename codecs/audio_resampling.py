@@ -13,6 +13,7 @@ from rarefy.codecs.audio_source import Samples
 from rarefy.errors import MediaError, OptionError
 
 _QUALITY = "VHQ"  # 28 bits: what is lost stays below the steps of 24-bit files
+_STEEPEST = 256  # ratio of rates for one filter: soxr designs one of 44,100 to 1 in over a second, two of this in 20 ms
 
 
 def resampled_length(length: int, from_rate: int, to_rate: int) -> int:
@@ -42,6 +43,9 @@ def resample_blocks(
     """
     if from_rate < 1 or to_rate < 1 or (length is not None and length < 0):
         raise OptionError(f"rates are 1 Hz or more and lengths 0 or more, not {from_rate} to {to_rate} Hz, {length}")
+    if from_rate > _STEEPEST * to_rate:
+        blocks = resample_blocks(blocks, from_rate, between := _STEEPEST * to_rate)
+        from_rate = between
     return _resampled(iter(blocks), from_rate, to_rate, length)
 
 

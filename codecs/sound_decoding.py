@@ -141,6 +141,8 @@ class _Group:
         stop = min(self.length, (span + 1) * self.step + margin)
         begin = start * rate // self.part.sample_rate
         window = self._signal_range(start, stop)
+        if not window.any():
+            return np.zeros((self.part.channels, last - first), np.float32)
         return resample(window, self.part.sample_rate, rate, last - begin)[:, first - begin :]
 
     def _signal_range(self, start: int, stop: int) -> Samples:
@@ -163,13 +165,19 @@ class _Group:
         own = self.latents(span)  # first: an error in it is told before one in its neighbours
         before = [self.latents(span - 1)[:, :, -part.halo :]] if span else []
         after = [self.latents(span + 1)[:, :, : part.halo]] if span + 1 < count else []
+        length = min(self.step, self.length - span * self.step)
+        if self._is_lost(range(max(0, span - 1), min(count, span + 2))):
+            return np.zeros((part.channels, length), np.float32)
         y_hat = torch.cat([*before, own, *after], 2)
         with torch.inference_mode(), self.decoder.codec.transforms(self.decoder.precision):
             x_hat = part.synthesis(y_hat)[0]
         first = before[0].shape[2] * part.stride if before else 0
-        length = min(self.step, self.length - span * self.step)
         samples: Samples = x_hat[:, first : first + length].cpu().numpy()
         return samples
+
+    def _is_lost(self, spans: range) -> bool:
+        """Whether the units of all these spans are lost."""
+        return all(span * len(self.decoder.groups) + self.number in self.decoder.lost for span in spans)
 
     def latents(self, span: int) -> Tensor:
         """Latents float32 [1, C, n] of a span; zeros for one that is lost."""

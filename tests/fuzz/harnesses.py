@@ -13,15 +13,19 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from conformance import sound_fixture
 from conformance.fixture import load, registered
 from numpy.typing import NDArray
 
 from rarefy import kernels
 from rarefy.codecs import container, salvage
+from rarefy.codecs.audio import Audio, open_audio
 from rarefy.codecs.base import Codec
 from rarefy.codecs.container import File
 from rarefy.codecs.limits import Limits
 from rarefy.codecs.media import as_image
+from rarefy.codecs.sound import SoundCodec
+from rarefy.codecs.sound_decoding import SoundDecoder
 from rarefy.codecs.weights import read_weights
 from rarefy.entropy import coder, rans
 from rarefy.entropy.scales import scale_tables
@@ -30,6 +34,7 @@ from rarefy.errors import RarefyError
 from rarefy.tools.cli import build_parser
 
 PIXELS = Limits(pixels=1 << 16)  # so that the time goes into parsing
+SAMPLES = Limits(samples=1 << 18, symbols=1 << 14)
 
 
 def read_file(data: bytes) -> str:
@@ -158,10 +163,60 @@ def decode_file(data: bytes) -> str:
     return image if isinstance(image, str) else "Image"
 
 
+def decode_sound(data: bytes) -> str:
+    """A file of "walloc-audio" with tiny weights: a part equals the whole, and what is whole of damaged ones decodes."""
+    file = _attempt(container.read, data)
+    if not isinstance(file, File):
+        return _save_sound(data, file)
+    sound = _attempt(lambda file: sound_codec().decode(file, SAMPLES, "float32"), file)
+    if not isinstance(sound, Audio):
+        return str(sound)
+    assert sound.samples.shape == (file.header.channels, file.header.length)
+    start, count = sound.length // 3, sound.length // 2
+    part = SoundDecoder(sound_codec(), file.header, dict(enumerate(file.units)), SAMPLES, "float32")
+    assert np.array_equal(part.samples(start, count), sound.samples[:, start : start + count])
+    return "Audio"
+
+
+def _save_sound(data: bytes, reason: str) -> str:
+    """What is whole of a damaged file, the rest silent; gives why it is damaged."""
+    damaged = _attempt(salvage.read_damaged, data)
+    if not isinstance(damaged, str):
+        _attempt(lambda damaged: _lenient(damaged).samples(), damaged)
+    return reason
+
+
+def _lenient(damaged: salvage.DamagedFile) -> SoundDecoder:
+    return SoundDecoder(sound_codec(), damaged.header, damaged.units, SAMPLES, "float32", is_lenient=True)
+
+
+def open_sound(data: bytes) -> str:
+    """A sound file of any kind: blocks are the whole, a range is its part, and what is taken can be given back."""
+    reader = _attempt(lambda data: open_audio(data, SAMPLES), data)
+    if isinstance(reader, str):
+        return reader
+    with reader:
+        whole = _attempt(lambda reader: reader.read(), reader)
+        if isinstance(whole, str):
+            return whole
+        assert whole.shape == (reader.channels, reader.length)
+        start, count = reader.length // 3, reader.length // 2
+        assert np.array_equal(reader.read(start, count), whole[:, start : start + count])
+        sound = Audio(whole, reader.sample_rate, reader.subtype, reader.tags, reader.notes)
+    saved = _attempt(lambda sound: sound.save(io.BytesIO()), sound)
+    return saved if isinstance(saved, str) else "Audio"
+
+
 @cache
 def fixture_codec() -> Codec:
     """The codec of the tests."""
     return load()
+
+
+@cache
+def sound_codec() -> SoundCodec:
+    """The codec of sounds of the tests."""
+    return sound_fixture.load()
 
 
 @cache

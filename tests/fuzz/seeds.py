@@ -6,7 +6,9 @@ from functools import cache
 from pathlib import Path
 
 import numpy as np
+import sounds
 from conformance.fixture import WEIGHTS
+from conformance.sound_fixture import FOLDER as SOUNDS
 from PIL import Image as pil
 
 from fuzz import harnesses
@@ -16,6 +18,7 @@ from rarefy.entropy import coder
 from rarefy.entropy.tables import Tables
 
 STREAMS = sorted(WEIGHTS.parent.glob("*.rfy"))
+SOUND_STREAMS = sorted(SOUNDS.glob("*.rfy"))
 LARGEST = 1200  # bytes of a file that is worth mutating
 
 
@@ -43,13 +46,19 @@ def files() -> list[bytes]:
         File(named, (Unit({"latents": b"\1\2", "hint": b"\xaa"}, 1), Unit({"latents": b""}, 0)), {"xmp": b"<x/>"}),
         File(grid, units, {"icc": b"profile", "exif": b"II*\0", "xmp": bytes(30)}),
     )
-    return [*map(container.write, made), *coded_files()]
+    return [*map(container.write, made), *coded_files(), *coded_sounds()]
 
 
 @cache
 def coded_files() -> list[bytes]:
-    """Conformance streams that are short."""
+    """Conformance streams of pictures that are short."""
     return [data for path in STREAMS if len(data := path.read_bytes()) <= LARGEST]
+
+
+@cache
+def coded_sounds() -> list[bytes]:
+    """Conformance streams of sounds that are short."""
+    return [data for path in SOUND_STREAMS if len(data := path.read_bytes()) <= LARGEST]
 
 
 def streams() -> list[bytes]:
@@ -102,6 +111,37 @@ def pictures() -> list[bytes]:
         file = io.BytesIO()
         picture.convert(mode).save(file, format, **options)
         found.append(file.getvalue())
+    return found
+
+
+def recordings() -> list[bytes]:
+    """A short sound in many kinds of files, by libsndfile and FFmpeg."""
+    tones, tags = sounds.tones(2, 700, 8000), {"title": "a", "artist": "b"}
+    found = [
+        sounds.encoded(tones, format, subtype, 8000, tags if format in ("WAV", "FLAC", "OGG") else None)
+        for format, subtype in (
+            ("WAV", "PCM_16"),
+            ("WAV", "PCM_U8"),
+            ("WAV", "FLOAT"),
+            ("WAV", "DOUBLE"),
+            ("WAV", "IMA_ADPCM"),
+            ("WAVEX", "PCM_24"),
+            ("RF64", "PCM_16"),
+            ("W64", "PCM_16"),
+            ("AIFF", "PCM_16"),
+            ("AU", "ULAW"),
+            ("CAF", "ALAC_16"),
+            ("FLAC", "PCM_16"),
+            ("FLAC", "PCM_24"),
+            ("OGG", "VORBIS"),
+            ("OGG", "OPUS"),
+            ("MP3", "MPEG_LAYER_III"),
+        )
+    ]
+    by_av = (("aac", "mp4", "stereo"), ("aac", "adts", "stereo"), ("flac", "ogg", "stereo"), ("libopus", "webm", "mono"))
+    for codec, kind, layout in by_av:
+        samples = sounds.tones(1 if layout == "mono" else 2, 3000, 48_000)
+        found.append(sounds.encoded_by_av(samples, codec, kind, layout, tags=tags))
     return found
 
 

@@ -55,6 +55,8 @@ TARGETS = {
     "pictures": Target(harnesses.open_picture, seeds.pictures),
     "metadata": Target(harnesses.carry_metadata, seeds.metadata),
     "codec": Target(harnesses.decode_file, seeds.coded_files, repair=sealed),
+    "sounds": Target(harnesses.decode_sound, seeds.coded_sounds, repair=sealed),
+    "recordings": Target(harnesses.open_sound, seeds.recordings),
     "arguments": Target(harnesses.parse_arguments, seeds.arguments),
 }
 
