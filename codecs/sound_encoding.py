@@ -1,9 +1,12 @@
 """Sounds to files: resampling, analysis and coding, span by span, in memory for a few seconds and the coded bytes."""
 
 import math
-from collections.abc import Iterable, Iterator, Mapping
-from functools import cached_property
-from typing import TYPE_CHECKING, NamedTuple, Protocol
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import AbstractContextManager, nullcontext
+from functools import cached_property, partial
+from typing import TYPE_CHECKING, NamedTuple, Protocol, TypeVar
 
 import numpy as np
 import torch
@@ -16,6 +19,7 @@ from rarefy.codecs.audio_tags import tag_bytes
 from rarefy.codecs.container import TAGS, File, Header
 from rarefy.codecs.header import SAMPLE_FORMATS, SPANS_A_SECOND
 from rarefy.codecs.limits import Limits
+from rarefy.codecs.parallel import side_by_side
 from rarefy.codecs.sound_layout import groups_of
 from rarefy.codecs.sound_level import gain_of, level_of
 from rarefy.entropy.gains import position_of
@@ -26,7 +30,12 @@ from rarefy.errors import MediaError
 if TYPE_CHECKING:
     from rarefy.codecs.sound import SoundCodec, SoundPart
 
-KEPT_SAMPLES = 1 << 25  # of sounds whose latents are kept for the next quality: six minutes of stereo
+# Of sounds whose samples are kept for the second look, and latents for the next quality: six minutes of stereo, 128 MiB
+KEPT_SAMPLES = 1 << 25
+AHEAD = 2  # spans for each thread that are read before they are waited for
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
 
 
 class Sound(Protocol):
@@ -94,12 +103,13 @@ class SoundEncoder:
         is_long = sound.length * SPANS_A_SECOND > sound.sample_rate * codec.span
         self.span = codec.span if is_long else 0
         self.groups = groups_of(sound.channels)
-        is_kept = keep and sound.length * sound.channels <= KEPT_SAMPLES
-        self._kept: dict[int, list[Span]] | None = {} if is_kept else None
+        self._is_short = sound.length * sound.channels <= KEPT_SAMPLES
+        self._kept: dict[int, list[Span]] | None = {} if keep and self._is_short else None
 
     def file(self, quality: int) -> bytes:
         """The file at a quality q256."""
-        groups = [list(self._units(number, quality)) for number in range(len(self.groups))]
+        with self._pool() as pool:
+            groups = [list(self._units(number, quality, pool)) for number in range(len(self.groups))]
         units = [unit for span in zip(*groups, strict=True) for unit in span]
         metadata = {TAGS: tag_bytes(self.sound.tags)} if self.sound.tags else {}
         return container.write(File(self._header(quality), units, metadata))
@@ -118,10 +128,22 @@ class SoundEncoder:
             span=self.span,
         )
 
+    def _pool(self) -> AbstractContextManager[ThreadPoolExecutor | None]:
+        """Threads that work on spans side by side, while this one reads."""
+        return side_by_side() if self.span and torch.get_num_threads() > 1 else nullcontext()
+
+    def _blocks(self) -> Iterable[Samples]:
+        return self.sound.blocks() if self._held is None else self._held
+
+    @cached_property
+    def _held(self) -> list[Samples] | None:
+        """The blocks of a short sound, so that its file is decoded once."""
+        return list(self.sound.blocks()) if self._is_short else None
+
     @cached_property
     def _facts(self) -> Facts:
         total, peak = 0.0, 0.0
-        for block in self.sound.blocks():
+        for block in self._blocks():
             total += float(np.square(block, dtype=np.float64).sum())
             peak = max(peak, float(np.abs(block).max(initial=0)))
         if not math.isfinite(total):
@@ -132,16 +154,17 @@ class SoundEncoder:
     def _level(self) -> int:
         return level_of(self._facts.mean_square)
 
-    def _units(self, number: int, quality: int) -> Iterator[container.Unit]:
+    def _units(self, number: int, quality: int, pool: ThreadPoolExecutor | None) -> Iterator[container.Unit]:
         """The units of a group of channels."""
-        part = self._part(number)
-        for span in self._spans(number):
-            with torch.inference_mode():
-                y = span.latents[:, :, span.within].contiguous()
-                if self._rounds:
-                    y = self._refined(part, span, y, quality)
-                ((sections, checksum),) = part.bottleneck.compress(y, quality)
-            yield container.Unit(sections, checksum)
+        return _each(pool, partial(self._unit, self._part(number), quality), self._spans(number, pool))
+
+    def _unit(self, part: "SoundPart", quality: int, span: Span) -> container.Unit:
+        with torch.inference_mode():
+            y = span.latents[:, :, span.within].contiguous()
+            if self._rounds:
+                y = self._refined(part, span, y, quality)
+            ((sections, checksum),) = part.bottleneck.compress(y, quality)
+        return container.Unit(sections, checksum)
 
     def _refined(self, part: "SoundPart", span: Span, y: Tensor, quality: int) -> Tensor:
         """Latents of a unit whose symbols cost less; around them the neighbours' are as they were before rounding."""
@@ -162,33 +185,49 @@ class SoundEncoder:
         group = self.groups[number]
         return self.codec.part(group.stop - group.start)
 
-    def _spans(self, number: int) -> Iterable[Span]:
+    def _spans(self, number: int, pool: ThreadPoolExecutor | None) -> Iterable[Span]:
         if self._kept is None:
-            return self._analysed(number)
+            return self._analysed(number, pool)
         if number not in self._kept:
-            self._kept[number] = list(self._analysed(number))
+            self._kept[number] = list(self._analysed(number, pool))
         return self._kept[number]
 
-    def _analysed(self, number: int) -> Iterator[Span]:
+    def _analysed(self, number: int, pool: ThreadPoolExecutor | None) -> Iterator[Span]:
         part, sound = self._part(number), self.sound
         gain = np.float32(1 / gain_of(self._level))
-        own = (block[self.groups[number]] * gain for block in sound.blocks())
+        own = (block[self.groups[number]] * gain for block in self._blocks())
         length = resampled_length(sound.length, sound.sample_rate, part.sample_rate)
         blocks = resample_blocks(own, sound.sample_rate, part.sample_rate, length)
         step = part.samples_of(self.span) or length
-        for first, window in windows(blocks, length, step, part.halo * part.stride):
-            begin = first // part.stride
-            yield self._span(part, window, slice(begin, begin + -(-min(step, length) // part.stride)))
+        latents = -(-min(step, length) // part.stride)
+        return _each(pool, partial(self._span, part, latents), windows(blocks, length, step, part.halo * part.stride))
 
-    def _span(self, part: "SoundPart", window: Samples, within: slice) -> Span:
+    def _span(self, part: "SoundPart", latents: int, piece: tuple[int, Samples]) -> Span:
+        """Analyse a window, of which so many latents are the unit's, from a sample on."""
+        first, window = piece
         missing = -window.shape[1] % part.stride
         padded = np.pad(window, ((0, 0), (0, missing)), mode="edge")
         with torch.inference_mode(), self.codec.transforms(self.precision):
             x = torch.from_numpy(padded)[None].to(self.codec.device())
             y = part.analysis(x)
+        within = slice(first // part.stride, first // part.stride + latents)
         if not self._rounds:
             return Span(y[:, :, within].contiguous(), slice(None), None)
         return Span(y, within, x[:, :, : window.shape[1]])
+
+
+def _each(pool: ThreadPoolExecutor | None, work: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:
+    """What work makes of the items, in their order; a pool is a few items ahead, and no more."""
+    if pool is None:
+        yield from map(work, items)
+        return
+    waiting: deque[Future[Result]] = deque()
+    for item in items:
+        waiting.append(pool.submit(work, item))
+        if len(waiting) > AHEAD * torch.get_num_threads():
+            yield waiting.popleft().result()
+    while waiting:
+        yield waiting.popleft().result()
 
 
 def windows(blocks: Iterable[Samples], length: int, step: int, margin: int) -> Iterator[tuple[int, Samples]]:

@@ -14,17 +14,24 @@ using namespace rarefy;
 
 namespace {
 
-using In = nb::ndarray<const float, nb::ndim<3>, nb::c_contig, nb::device::cpu>;
-using Out = nb::ndarray<float, nb::ndim<3>, nb::c_contig, nb::device::cpu>;
+template <int Axes>
+using In = nb::ndarray<const float, nb::ndim<Axes + 1>, nb::c_contig, nb::device::cpu>;
+template <int Axes>
+using Out = nb::ndarray<float, nb::ndim<Axes + 1>, nb::c_contig, nb::device::cpu>;
 
-template <class Planes, class Bands>
-void check(const Planes& planes, const Bands& bands, int levels) {
+// Signals and their bands must fit each other: [N, ...] and [N 2^(axes levels), ... / 2^levels].
+template <class Signals, class Bands>
+void check(const Signals& signals, const Bands& bands, int levels) {
     const size_t side = levels >= 0 && levels < 16 ? size_t{1} << levels : 0;
-    if (!side || planes.shape(1) % side || planes.shape(2) % side || !planes.shape(1) || !planes.shape(2))
-        throw std::invalid_argument("sides that the levels do not divide");
-    if (bands.shape(0) != planes.shape(0) * side * side || bands.shape(1) != planes.shape(1) / side ||
-        bands.shape(2) != planes.shape(2) / side)
-        throw std::invalid_argument("bands of another shape");
+    if (!side) throw std::invalid_argument("levels that there are not");
+    size_t count = signals.shape(0);
+    for (size_t axis = 1; axis < signals.ndim(); ++axis) {
+        if (!signals.shape(axis) || signals.shape(axis) % side)
+            throw std::invalid_argument("sides that the levels do not divide");
+        if (bands.shape(axis) != signals.shape(axis) / side) throw std::invalid_argument("bands of another shape");
+        count *= side;
+    }
+    if (bands.shape(0) != count) throw std::invalid_argument("bands of another shape");
 }
 
 // Call work(packets, place) for each plane [H, W] of a stack, on up to `threads` threads; both sides have it at `place`.
@@ -39,7 +46,7 @@ void each_plane(size_t count, size_t height, size_t width, int levels, int threa
 }
 
 // Planes [N, H, W] to bands [N 4^levels, H / 2^levels, W / 2^levels].
-void split(const In& planes, const Out& bands, int levels, int threads) {
+void split(const In<2>& planes, const Out<2>& bands, int levels, int threads) {
     check(planes, bands, levels);
     const size_t height = planes.shape(1), width = planes.shape(2);
     each_plane(planes.shape(0), height, width, levels, threads, [&](Packets& packets, size_t at) {
@@ -47,11 +54,38 @@ void split(const In& planes, const Out& bands, int levels, int threads) {
     });
 }
 
-void merge(const In& bands, const Out& planes, int levels, int threads) {
+void merge(const In<2>& bands, const Out<2>& planes, int levels, int threads) {
     check(planes, bands, levels);
     const size_t height = planes.shape(1), width = planes.shape(2);
     each_plane(planes.shape(0), height, width, levels, threads, [&](Packets& packets, size_t at) {
         packets.merge(bands.data() + at, height, width, planes.data() + at);
+    });
+}
+
+// The same for lines of n samples.
+template <class Work>
+void each_line(size_t count, size_t n, int levels, int threads, const Work& work) {
+    nb::gil_scoped_release unlocked;
+    in_parallel(static_cast<int64_t>(count), threads, [&](const auto& next) {
+        LinePackets packets(n, levels);
+        for (int64_t line = next(); line >= 0; line = next()) work(packets, static_cast<size_t>(line) * n);
+    });
+}
+
+// Lines [N, n] to bands [N 2^levels, n / 2^levels].
+void split_lines(const In<1>& lines, const Out<1>& bands, int levels, int threads) {
+    check(lines, bands, levels);
+    const size_t n = lines.shape(1);
+    each_line(lines.shape(0), n, levels, threads, [&](LinePackets& packets, size_t at) {
+        packets.split(lines.data() + at, n, bands.data() + at);
+    });
+}
+
+void merge_lines(const In<1>& bands, const Out<1>& lines, int levels, int threads) {
+    check(lines, bands, levels);
+    const size_t n = lines.shape(1);
+    each_line(lines.shape(0), n, levels, threads, [&](LinePackets& packets, size_t at) {
+        packets.merge(bands.data() + at, n, lines.data() + at);
     });
 }
 
@@ -60,4 +94,6 @@ void merge(const In& bands, const Out& planes, int levels, int threads) {
 NB_MODULE(_packets, module) {
     module.def("split", &split, "planes"_a, "bands"_a.noconvert(), "levels"_a, "threads"_a);
     module.def("merge", &merge, "bands"_a, "planes"_a.noconvert(), "levels"_a, "threads"_a);
+    module.def("split_lines", &split_lines, "lines"_a, "bands"_a.noconvert(), "levels"_a, "threads"_a);
+    module.def("merge_lines", &merge_lines, "bands"_a, "lines"_a.noconvert(), "levels"_a, "threads"_a);
 }

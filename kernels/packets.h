@@ -1,7 +1,8 @@
 // Wavelet packets of the CDF 9/7 wavelet by lifting: models/wavelets.py has the same in torch, to rounding.
 //
-// A plane is split along its rows, then along its columns, then each of the four bands again. Rows are lifted in two short
-// arrays of even and odd samples, columns by whole rows at once, so that every loop runs along memory.
+// A plane is split along its rows, then along its columns, then each of the four bands again; a line in two bands, then
+// each of them. Rows are lifted in two short arrays of even and odd samples, columns by whole rows at once, so that every
+// loop runs along memory. Lines get the very floats that torch gives: the same operations, each rounded.
 #pragma once
 
 #include <algorithm>
@@ -22,6 +23,10 @@ RAREFY_CLONES static void lift(float* to, const float* left, const float* right,
 
 RAREFY_CLONES static void scale(float* values, float factor, size_t n) {
     for (size_t i = 0; i < n; ++i) values[i] *= factor;
+}
+
+RAREFY_CLONES static void divide(float* values, float divisor, size_t n) {
+    for (size_t i = 0; i < n; ++i) values[i] /= divisor;
 }
 
 RAREFY_CLONES static void take_apart(const float* row, size_t half, float* even, float* odd) {
@@ -144,6 +149,54 @@ private:
 
     int levels_;
     std::vector<float> even_, odd_, rows_, bands_;
+};
+
+// Packets along one axis: lines of n samples to bands [2^levels, n / 2^levels] and back.
+class LinePackets {
+public:
+    LinePackets(size_t n, int levels) : levels_(levels) {
+        for (int level = 0; level < levels; ++level) own_.emplace_back(n >> level);
+    }
+
+    void split(const float* line, size_t n, float* out, int level = 0) {
+        if (level == levels_) {
+            std::copy_n(line, n, out);
+            return;
+        }
+        const size_t half = n / 2;
+        const bool is_last = level + 1 == levels_;
+        float *even = is_last ? out : own_[level].data(), *odd = even + half;
+        take_apart(line, half, even, odd);
+        for (int step = 0; step < 4; ++step)
+            if (step % 2 == 0) lift_odd(even, odd, kLifting[step], half);
+            else lift_even(even, odd, kLifting[step], half);
+        scale(even, kLow, half);
+        scale(odd, kHigh, half);
+        if (is_last) return;
+        split(even, half, out, level + 1);
+        split(odd, half, out + half, level + 1);
+    }
+
+    void merge(const float* bands, size_t n, float* line, int level = 0) {
+        if (level == levels_) {
+            std::copy_n(bands, n, line);
+            return;
+        }
+        const size_t half = n / 2;
+        float *even = own_[level].data(), *odd = even + half;
+        merge(bands, half, even, level + 1);
+        merge(bands + half, half, odd, level + 1);
+        divide(even, kLow, half);
+        divide(odd, kHigh, half);
+        for (int step = 3; step >= 0; --step)
+            if (step % 2 == 0) lift_odd(even, odd, -kLifting[step], half);
+            else lift_even(even, odd, -kLifting[step], half);
+        put_together(even, odd, half, line);
+    }
+
+private:
+    int levels_;
+    std::vector<std::vector<float>> own_;  // for each level, the bands of the line that is worked on
 };
 
 }  // namespace rarefy

@@ -2,8 +2,8 @@
 
 Every band is split again, so that J levels turn [B, C, N] into [B, C 2^J, N / 2^J] and [B, C, H, W] into
 [B, C 4^J, H / 2^J, W / 2^J] (Jacobellis and Yadwadkar, "Learned Compression for Compressed Learning", 2024). Lifting
-(Daubechies and Sweldens 1998) is inverted by the same steps backwards, whatever happens at the border. Pictures on the
-CPU take compiled code where nothing is to be learned.
+(Daubechies and Sweldens 1998) is inverted by the same steps backwards, whatever happens at the border. Sounds and
+pictures on the CPU take compiled code where nothing is to be learned.
 """
 
 import torch
@@ -93,8 +93,8 @@ def signal(bands: Tensor, levels: int, boundary: str = "symmetric") -> Tensor:
 
 
 def _is_for_kernels(x: Tensor, levels: int, boundary: str) -> bool:
-    """Whether compiled code does the same: pictures on the CPU in float32, without gradients."""
-    is_plain = x.dim() == 4 and x.dtype == torch.float32 and x.device.type == "cpu" and boundary == "symmetric"
+    """Whether compiled code does the same: sounds and pictures on the CPU in float32, without gradients."""
+    is_plain = x.dim() in (3, 4) and x.dtype == torch.float32 and x.device.type == "cpu" and boundary == "symmetric"
     is_watched = torch.compiler.is_compiling() or (torch.is_grad_enabled() and x.requires_grad)
     return is_plain and levels > 0 and x.numel() > 0 and not is_watched and kernels.available()
 
@@ -102,18 +102,20 @@ def _is_for_kernels(x: Tensor, levels: int, boundary: str) -> bool:
 def _split_compiled(x: Tensor, levels: int) -> Tensor:
     from rarefy.kernels import _packets
 
-    batch, channels, height, width = x.shape
-    bands = x.new_empty(batch, channels << 2 * levels, height >> levels, width >> levels)
-    planes = x.detach().contiguous().flatten(0, 1).numpy()
-    _packets.split(planes, bands.flatten(0, 1).numpy(), levels, torch.get_num_threads())
+    split_all = _packets.split_lines if x.dim() == 3 else _packets.split
+    sides = [side >> levels for side in x.shape[2:]]
+    bands = x.new_empty(len(x), x.shape[1] << len(sides) * levels, *sides)
+    signals = x.detach().contiguous().flatten(0, 1).numpy()
+    split_all(signals, bands.flatten(0, 1).numpy(), levels, torch.get_num_threads())
     return bands
 
 
 def _merge_compiled(bands: Tensor, levels: int) -> Tensor:
     from rarefy.kernels import _packets
 
-    batch, channels, height, width = bands.shape
-    x = bands.new_empty(batch, channels >> 2 * levels, height << levels, width << levels)
+    merge_all = _packets.merge_lines if bands.dim() == 3 else _packets.merge
+    sides = [side << levels for side in bands.shape[2:]]
+    x = bands.new_empty(len(bands), bands.shape[1] >> len(sides) * levels, *sides)
     rows = bands.detach().contiguous().flatten(0, 1).numpy()
-    _packets.merge(rows, x.flatten(0, 1).numpy(), levels, torch.get_num_threads())
+    merge_all(rows, x.flatten(0, 1).numpy(), levels, torch.get_num_threads())
     return x

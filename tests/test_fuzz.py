@@ -18,6 +18,8 @@ NEEDED = {
     "pictures": {"Image", "MediaError"},
     "metadata": {"Image"},
     "codec": {"Image", "FormatError", "TruncatedError", "ChecksumError"},
+    "sounds": {"Audio", "FormatError", "TruncatedError", "ChecksumError", "UnsupportedError"},
+    "recordings": {"Audio", "MediaError"},
     "arguments": {"arguments", "exit 0", "exit 2"},
 }
 
@@ -41,7 +43,7 @@ def test_seeds_are_taken(name: str) -> None:
 
 @pytest.mark.parametrize("name", TARGETS)
 def test_altered_inputs_cost_an_error_or_are_taken(name: str) -> None:
-    check(name, 1, COUNT // 4 if name in ("weights", "codec") else COUNT)  # these two build and run networks
+    check(name, 1, COUNT // 4 if name in ("weights", "codec", "sounds") else COUNT)  # these build and run networks
 
 
 @pytest.mark.slow

@@ -1,10 +1,11 @@
 """Wavelet packets: the filters of PyWavelets' bior4.4, the order of bands, exact inversion, locality."""
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from settings import using
+from settings import two_threads, using
 
 from rarefy import kernels
 from rarefy.models.wavelets import BOUNDARIES, packets, signal
@@ -73,7 +74,10 @@ def test_what_is_far_away_changes_nothing() -> None:
     assert difference[:8].min() > 0 and difference[12:].max() == 0  # 28 samples on either side
 
 
-@pytest.mark.skipif(not kernels.available(), reason="the compiled kernels were not built")
+needs_kernels = pytest.mark.skipif(not kernels.available(), reason="the compiled kernels were not built")
+
+
+@needs_kernels
 @pytest.mark.parametrize("levels", [1, 2, 3])
 @pytest.mark.parametrize("size", [(1, 1), (1, 5), (7, 1), (3, 4)])
 def test_compiled_code_equals_torch(levels: int, size: tuple[int, int]) -> None:
@@ -88,3 +92,51 @@ def test_compiled_code_equals_torch(levels: int, size: tuple[int, int]) -> None:
     assert packets(x.clone().requires_grad_(), levels).requires_grad
     last = x.contiguous(memory_format=torch.channels_last)
     torch.testing.assert_close(packets(last, levels), found, atol=0, rtol=0)
+
+
+@needs_kernels
+@pytest.mark.parametrize("levels", [1, 3, 8])
+@pytest.mark.parametrize("size", [1, 2, 3, 20, 37])
+def test_compiled_code_along_one_axis_gives_the_floats_of_torch(levels: int, size: int) -> None:
+    """Not a last digit differs, so that files and samples are those of an installation without it."""
+    x = torch.rand(2, 3, size << levels, generator=torch.Generator().manual_seed(size)) - 0.5
+    with using("python"):
+        bands = packets(x, levels)
+        back = signal(bands, levels)
+    assert torch.equal(packets(x, levels), bands)
+    assert torch.equal(signal(bands, levels), back)
+    strided = x.transpose(1, 2).contiguous().transpose(1, 2)
+    assert not strided.is_contiguous()
+    assert torch.equal(packets(strided, levels), bands)
+    assert signal(bands.clone().requires_grad_(), levels).requires_grad
+
+
+@needs_kernels
+def test_threads_share_the_lines() -> None:
+    x = torch.rand(2, 5, 4096, generator=torch.Generator().manual_seed(2)) - 0.5
+    alone = packets(x, 6)
+    with two_threads():
+        assert torch.equal(packets(x, 6), alone)
+        assert torch.equal(signal(alone, 6)[1, 4], signal(alone[1:, 4 * 64 :], 6)[0, 0])
+
+
+@needs_kernels
+@pytest.mark.parametrize(
+    ("signals", "bands", "levels"),
+    [
+        ((1, 8), (2, 3), 1),
+        ((1, 8), (3, 4), 1),
+        ((1, 6), (4, 1), 2),
+        ((1, 0), (2, 0), 1),
+        ((1, 8), (1, 8), -1),
+        ((1, 8), (1, 8), 16),
+    ],
+)
+def test_arrays_that_do_not_fit_are_refused(signals: tuple[int, int], bands: tuple[int, int], levels: int) -> None:
+    from rarefy.kernels import _packets
+
+    lines, split = np.zeros(signals, np.float32), np.zeros(bands, np.float32)
+    with pytest.raises(ValueError, match="levels|bands"):
+        _packets.split_lines(lines, split, levels, 1)
+    with pytest.raises(ValueError, match="levels|bands"):
+        _packets.merge_lines(split, lines, levels, 1)

@@ -3,7 +3,7 @@
 `bench images` measures codecs and anchors on a folder of pictures, `bench join` makes one result of several and draws
 reports, `bench compare` tells what changed between two; `bench speed` times one picture, `bench large` large ones and
 parts of them, `bench folder` many small ones; `bench exactness` decodes every encoder's files in every decoder;
-`bench sound` measures a codec of sounds beside Opus and MP3;
+`bench sound` measures a codec of sounds beside Opus and MP3, `bench long-sound` an hour of it;
 `bench integer` holds the compiled layers of the scale network to torch, `bench coder` the entropy coder to others;
 `bench loading` and `bench storing` are about latents to learn from.
 Times are wall times of warm calls (the first call of each codec is told apart), sizes are lengths of files.
@@ -47,6 +47,8 @@ def main(argv: Sequence[str]) -> int:
         return _loading(options, command)
     if options.subject == "sound":
         return _sound(options, command, terminal)
+    if options.subject == "long-sound":
+        return _long_sound(options, command)
     if options.subject == "storing":
         return _storing(options, command)
     if options.subject == "exactness":
@@ -165,6 +167,12 @@ def build_parser() -> ArgumentParser:
         metavar="NAME,NAME...",
         help=f"of {', '.join(SOUND_ANCHOR_NAMES)}, or none; default all",
     )
+    long_sound = subjects.add_parser("long-sound", help="an hour of sound: time, memory, and a part alone")
+    long_sound.add_argument("folder", type=Path, metavar="DIR", help="folder of sounds, which are put together")
+    long_sound.add_argument(
+        "--minutes", type=positive, nargs="+", default=[1, 60], metavar="N", help="lengths (default 1 60)"
+    )
+    long_sound.add_argument("--quality", type=quality, default=50.0, metavar="Q", help="0 to 100 (default 50)")
     storing = subjects.add_parser("storing", help="files against lossless WebP of the same latents")
     storing.add_argument("pictures", type=Path, nargs="+", metavar="FILE", help="pictures to encode")
     storing.add_argument(
@@ -174,11 +182,12 @@ def build_parser() -> ArgumentParser:
         metavar="NAME@Q,Q",
         help="default walloc-image@20,50,80",
     )
-    for subject in (images, speed, integer, large, folder, sound):
+    for subject in (images, speed, integer, large, folder, sound, long_sound):
         subject.add_argument("--threads", type=positive, default=2, metavar="N", help="CPU threads (default 2)")
     for subject in (images, speed):
         subject.add_argument("--device", default="cpu", metavar="NAME", help="cpu (default) or cuda")
-    for subject in (images, join, compare, speed, integer, coder, large, folder, loading, storing, sound, exactness):
+    measured = (images, join, compare, speed, integer, coder, large, folder, loading, storing, sound, long_sound)
+    for subject in (*measured, exactness):
         subject.add_argument("--json", metavar="FILE", help="write the result as JSON, - for standard output")
     return parser
 
@@ -274,6 +283,14 @@ def _sound(options: Namespace, command: list[str], terminal: Terminal) -> int:
     )
     write_result(result, bench_sound.table(result), options.json)
     return DONE
+
+
+def _long_sound(options: Namespace, command: list[str]) -> int:
+    from rarefy.tools import bench_long_sound
+
+    result = bench_long_sound.measure(options.folder, options.minutes, options.quality, options.threads, command)
+    write_result(result, bench_long_sound.table(result), options.json)
+    return DONE if result["is_equal"] else FAILED
 
 
 def _storing(options: Namespace, command: list[str]) -> int:

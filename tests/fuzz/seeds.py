@@ -1,4 +1,7 @@
-"""What mutations start from: a few whole inputs of each kind, small, and the same wherever they are made."""
+"""What mutations start from: a few whole inputs of each kind, small, and the same wherever they are made.
+
+Sound files alone are as the libraries make them: libsndfile draws the serial number of a stream in OGG.
+"""
 
 import io
 import json
@@ -114,6 +117,7 @@ def pictures() -> list[bytes]:
     return found
 
 
+@cache
 def recordings() -> list[bytes]:
     """A short sound in many kinds of files, by libsndfile and FFmpeg."""
     tones, tags = sounds.tones(2, 700, 8000), {"title": "a", "artist": "b"}
@@ -138,7 +142,12 @@ def recordings() -> list[bytes]:
             ("MP3", "MPEG_LAYER_III"),
         )
     ]
-    by_av = (("aac", "mp4", "stereo"), ("aac", "adts", "stereo"), ("flac", "ogg", "stereo"), ("libopus", "webm", "mono"))
+    by_av = (
+        ("aac", "mp4", "stereo"),
+        ("aac", "adts", "stereo"),
+        ("flac", "ogg", "stereo"),
+        ("libopus", "webm", "mono"),
+    )
     for codec, kind, layout in by_av:
         samples = sounds.tones(1 if layout == "mono" else 2, 3000, 48_000)
         found.append(sounds.encoded_by_av(samples, codec, kind, layout, tags=tags))
