@@ -97,6 +97,12 @@ with contextlib.suppress(SystemExit), contextlib.redirect_stdout(io.StringIO()):
     assert not loaded_by(statement) & {"torch", "numpy", "PIL"}
 
 
+@pytest.mark.parametrize("name", ["image", "walloc-image", "walloc-audio"])
+def test_codecs_load_without_the_compiler_of_torch(name: str) -> None:
+    """It takes as long to import as torch itself."""
+    assert "torch._dynamo" not in loaded_by(f"import rarefy\nrarefy.load({name!r})")
+
+
 def test_the_compiled_extension_is_optional() -> None:
     blocked = (
         "import sys; sys.modules['rarefy.kernels._rans'] = None; import rarefy.kernels as k; assert not k.available()"

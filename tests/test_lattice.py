@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from settings import using
 
 from rarefy import kernels
-from rarefy.entropy import lattice_integers, rans
+from rarefy.entropy import lattice, lattice_integers, rans
 from rarefy.entropy.lattice import COARSEST, NEIGHBOURS, Lattice, places, steps
 from rarefy.entropy.lattice_coding import LatticeCoder, _geometry, instruction_sets
 from rarefy.entropy.lattice_integers import LatticeIntegers, lattice_tables, scale_index
@@ -309,3 +309,12 @@ def test_learning_lowers_the_rate() -> None:
         made(smooth, position)[1].sum().backward()
         optimizer.step()
     assert made(smooth, position)[1].sum().item() < 0.7 * before
+
+
+def test_places_are_constants_to_the_compiler() -> None:
+    """The mark is set by hand; the compiler must go on to set the same one."""
+
+    @torch.compiler.assume_constant_result
+    def marked() -> None: ...
+
+    assert vars(lattice._places_on) == vars(marked) != {}

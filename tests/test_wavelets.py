@@ -136,7 +136,7 @@ def test_arrays_that_do_not_fit_are_refused(signals: tuple[int, int], bands: tup
     from rarefy.kernels import _packets
 
     lines, split = np.zeros(signals, np.float32), np.zeros(bands, np.float32)
-    with pytest.raises(ValueError, match="levels|bands"):
+    with pytest.raises(ValueError, match=r"levels|bands"):
         _packets.split_lines(lines, split, levels, 1)
-    with pytest.raises(ValueError, match="levels|bands"):
+    with pytest.raises(ValueError, match=r"levels|bands"):
         _packets.merge_lines(split, lines, levels, 1)

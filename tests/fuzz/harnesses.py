@@ -164,7 +164,7 @@ def decode_file(data: bytes) -> str:
 
 
 def decode_sound(data: bytes) -> str:
-    """A file of "walloc-audio" with tiny weights: a part equals the whole, and what is whole of damaged ones decodes."""
+    """A file of "walloc-audio" with tiny weights: a part equals the whole, and of damaged ones the rest decodes."""
     file = _attempt(container.read, data)
     if not isinstance(file, File):
         return _save_sound(data, file)
