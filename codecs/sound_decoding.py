@@ -6,6 +6,7 @@ a range equals the same part of the whole.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from math import gcd
 from typing import TYPE_CHECKING
 
@@ -21,16 +22,18 @@ from rarefy.codecs.audio_tags import read_tags
 from rarefy.codecs.container import LATENTS, TAGS, Header
 from rarefy.codecs.header import SPANS_A_SECOND
 from rarefy.codecs.limits import Limits
+from rarefy.codecs.parallel import side_by_side
 from rarefy.codecs.sound_layout import groups_of
 from rarefy.codecs.sound_level import gain_of
 from rarefy.entropy.precision import require_float32
-from rarefy.errors import FormatError, OptionError, WeightsError
+from rarefy.errors import FormatError, OptionError, RarefyError, WeightsError
 
 if TYPE_CHECKING:
     from rarefy.codecs.sound import SoundCodec, SoundPart
 
 RESAMPLING_MARGIN = 1024  # samples of the lower rate beyond a span, beyond which soxr's filter is below 24 bits
 FLOATS = ("FLOAT", "DOUBLE")  # formats that do not clip
+TOGETHER = 2  # spans for each thread that are decoded side by side
 
 
 class SoundDecoder:
@@ -74,11 +77,25 @@ class SoundDecoder:
         return self._blocks(start, stop)
 
     def _blocks(self, start: int, stop: int) -> Iterator[Samples]:
-        for span in range(self.header.span_count):
+        touched = [n for n in range(self.header.span_count) if self.begin_of(n) < stop and start < self.begin_of(n + 1)]
+        together = TOGETHER * torch.get_num_threads()
+        for number, span in enumerate(touched):
+            if number % together == 0:
+                self._prepare(range(span, min(span + together, touched[-1] + 1)))
             first, end = self.begin_of(span), self.begin_of(span + 1)
-            if first < stop and start < end:
-                inside = slice(max(start, first) - first, min(stop, end) - first)
-                yield np.ascontiguousarray(self._span(span)[:, inside])
+            yield np.ascontiguousarray(self._span(span)[:, max(start, first) - first : min(stop, end) - first])
+
+    def _prepare(self, spans: range) -> None:
+        """Decode spans side by side, one thread each, so that threads change no sample."""
+        is_long = self.header.span > self.codec.span  # no encoder makes such spans: many at once might take much memory
+        if self.header.span_count == 1 or is_long or torch.get_num_threads() == 1:
+            return
+        try:
+            with side_by_side() as pool:
+                for group in self.groups:
+                    group.prepare(spans, pool)
+        except RarefyError:
+            return  # raised again by the span that has it, behind the whole ones before
 
     def begin_of(self, span: int) -> int:
         """The first sample of a span, at the original's rate; that of the span after the last is the length."""
@@ -129,16 +146,35 @@ class _Group:
         self._latents: dict[int, Tensor] = {}
         self._signals: dict[int, Samples] = {}
 
+    def prepare(self, spans: range, pool: ThreadPoolExecutor) -> None:
+        """Have the signals of these spans, and of those that resampling looks at, before they are asked for."""
+        start, stop = self._window(spans[0])[0], self._window(spans[-1])[1]
+        wanted = range(start // self.step, -(-stop // self.step))
+        units = range(max(0, wanted.start - 1), min(self.decoder.header.span_count, wanted.stop + 1))
+        self._latents = {n: y for n, y in self._latents.items() if n in units}
+        self._signals = {n: s for n, s in self._signals.items() if n in wanted}
+        missing = [n for n in units if n not in self._latents]
+        self._latents |= zip(missing, pool.map(self._decompressed, missing), strict=True)
+        missing = [n for n in wanted if n not in self._signals]
+        self._signals |= zip(missing, pool.map(self._synthesised, missing), strict=True)
+
+    def _window(self, span: int) -> tuple[int, int]:
+        """Begin and end of what a span's samples are made of, at the part's rate: with a margin to resample."""
+        own, rate = self.part.sample_rate, self.decoder.header.sample_rate
+        begin, end = span * self.step, (span + 1) * self.step
+        if rate == own:
+            return begin, min(self.length, end)
+        common = own // gcd(own, rate)  # samples after which both rates meet
+        margin = min(RESAMPLING_MARGIN * max(1, -(-own // rate)), 2 * self.step)
+        return max(0, begin - margin) // common * common, min(self.length, end + margin)
+
     def span(self, span: int) -> Samples:
         """Samples of a span at the original's rate."""
         decoder, rate = self.decoder, self.decoder.header.sample_rate
         if rate == self.part.sample_rate:
             return self._signal(span)
         first, last = decoder.begin_of(span), decoder.begin_of(span + 1)
-        common = self.part.sample_rate // gcd(self.part.sample_rate, rate)  # samples after which both rates meet
-        margin = min(RESAMPLING_MARGIN * max(1, -(-self.part.sample_rate // rate)), 2 * self.step)
-        start = max(0, span * self.step - margin) // common * common
-        stop = min(self.length, (span + 1) * self.step + margin)
+        start, stop = self._window(span)
         begin = start * rate // self.part.sample_rate
         window = self._signal_range(start, stop)
         if not window.any():

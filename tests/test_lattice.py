@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from settings import using
 
 from rarefy import kernels
-from rarefy.entropy import lattice, lattice_integers, rans
-from rarefy.entropy.lattice import COARSEST, NEIGHBOURS, Lattice, places, steps
+from rarefy.entropy import lattice_integers, rans
+from rarefy.entropy.lattice import COARSEST, NEIGHBOURS, Lattice, _places_on, places, steps
 from rarefy.entropy.lattice_coding import LatticeCoder, _geometry, instruction_sets
 from rarefy.entropy.lattice_integers import LatticeIntegers, lattice_tables, scale_index
 from rarefy.errors import ChecksumError, FormatError, OptionError, RarefyError, WeightsError
@@ -317,4 +317,4 @@ def test_places_are_constants_to_the_compiler() -> None:
     @torch.compiler.assume_constant_result
     def marked() -> None: ...
 
-    assert vars(lattice._places_on) == vars(marked) != {}
+    assert vars(_places_on) == vars(marked) != {}

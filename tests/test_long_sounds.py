@@ -25,7 +25,7 @@ from rarefy.codecs.sound import SoundCodec
 from rarefy.codecs.sound_decoding import SoundDecoder
 from rarefy.codecs.sound_encoding import AHEAD, KEPT_SAMPLES, SoundEncoder, _each
 from rarefy.codecs.weights import save_weights
-from rarefy.errors import MediaError
+from rarefy.errors import FormatError, MediaError
 
 RATE = 44_100
 
@@ -58,6 +58,30 @@ def test_threads_change_no_byte(codec: SoundCodec) -> None:
         with two_threads():
             assert codec.encode(audio, 50, effort=effort) == alone
         assert len(container.read(alone).units) == 8
+
+
+@pytest.mark.parametrize("rate", [44_100, 24_000, 44_101, 96_000, 900])
+def test_threads_change_no_sample(rate: int, codec: SoundCodec) -> None:
+    data = codec.encode(Audio(tones(3, 21 * rate, rate), rate, "PCM_16"), 50)
+    alone = codec.decode(data).samples
+    with two_threads():
+        assert np.array_equal(codec.decode(data).samples, alone)
+        file = container.read(data)
+        decoder = SoundDecoder(codec, file.header, dict(enumerate(file.units)))
+        for start, count in ((0, 10), (5 * rate, 9 * rate), (4 * rate, 10), (20 * rate, rate)):
+            assert np.array_equal(decoder.samples(start, count), alone[:, start : start + count])
+
+
+def test_blocks_before_a_damaged_one_are_given(codec: SoundCodec) -> None:
+    file = container.read(codec.encode(Audio(tones(2, 21 * RATE), RATE, "PCM_16"), 50))
+    whole = codec.decode(file).samples
+    units = {number: unit for number, unit in enumerate(file.units) if number != 3}
+    found = []
+    with two_threads(), pytest.raises(FormatError, match="it is missing"):
+        for block in SoundDecoder(codec, file.header, units).blocks():
+            found.append(block)
+    assert len(found) == 2  # the third one looks at it
+    assert np.abs(np.concatenate(found, 1) - whole[:, : sum(block.shape[1] for block in found)]).max() < 1e-5
 
 
 def test_short_sounds_are_read_once_and_long_ones_are_not_held(

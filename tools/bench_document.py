@@ -29,9 +29,25 @@ def current(text: str) -> str:
 
 
 def _tables_of(path: Path) -> str:
-    """The tables of a result of `rarefy bench sound`, or of one of pictures."""
+    """The tables of a result of `rarefy bench sound`, of `rarefy bench long-sound`, or of one of pictures."""
     result = json.loads(path.read_bytes())
+    if "part_s" in result["rows"][0]:
+        return long_sound_tables(result)
     return sound_tables(result) if "sound" in result["rows"][0] else tables(joined([read_result(path)]))
+
+
+def long_sound_tables(result: dict[str, Any]) -> str:
+    """Return command, machine, times and memory of a result of long sounds, as Markdown."""
+    columns = ("minutes", "MB of FLAC", "MB coded", "process", "seconds", "times real time", "peak memory, MB")
+    lines = [*_circumstances(result, _count(result["sounds"], "sound")), _line([*columns])]
+    lines.append(_line(["---"] * len(columns)))
+    for row in result["rows"]:
+        sizes = [_number(row[f"{name}_bytes"] / 1e6, 2) for name in ("source", "size")]
+        for name, label in (("encode", "encode"), ("decode", "decode"), ("part", "decode 10 s of the middle")):
+            spent = [_number(row[f"{name}_{key}"], digits) for key, digits in (("s", 1), ("times_real", 0))]
+            memory = _number(row[f"{name}_peak_bytes"] / 1e6, 0)
+            lines.append(_line([str(row["minutes"]), *sizes, label, *spent, memory]))
+    return "\n".join(lines) + "\n"
 
 
 def sound_tables(result: dict[str, Any]) -> str:
