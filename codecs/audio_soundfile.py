@@ -82,7 +82,8 @@ class SoundfileSource:
             raise UnreadableError(str(getattr(error, "error_string", error))) from error
         # Or soundfile seeks to where it is after each read, which changes samples near the end of Opus
         self._sound.seekable = lambda: False
-        self._position = 0
+        # Samples of AU begin elsewhere after opening than after going back, where the header has a wrong offset
+        self._position = -1 if without_loss(self._sound.subtype) else 0
 
     def _go_to(self, position: int) -> None:
         """Stand at a position. libsndfile (1.2.2) lands elsewhere in Vorbis, so lossy codings are read through."""

@@ -1,4 +1,4 @@
-"""Files to sounds: any range, span by span, in memory for a few spans.
+"""Files to sounds: any range, a few spans at a time, side by side, in memory for these.
 
 Latents of a unit come from its bytes alone. The synthesis runs on spans with a halo of neighbouring latents, and the
 way back to the original's sample rate on spans with a margin of neighbouring samples: always the same windows, so that

@@ -1,4 +1,7 @@
-"""Sounds to files: resampling, analysis and coding, span by span, in memory for a few seconds and the coded bytes."""
+"""Sounds to files: resampling, analysis and coding, a few spans at a time, in memory for these and the coded bytes.
+
+Short sounds are kept in memory while they are encoded: the level of a sound takes a look at all of it before.
+"""
 
 import math
 from collections import deque

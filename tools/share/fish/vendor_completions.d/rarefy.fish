@@ -5,7 +5,7 @@ function __rarefy_at
     set -l command rarefy
     set -l words (commandline -opc)
     for word in $words[2..-1]
-        if contains -- "$command $word" 'rarefy encode' 'rarefy decode' 'rarefy transcode' 'rarefy pack' 'rarefy info' 'rarefy verify' 'rarefy codecs' 'rarefy train' 'rarefy weights' 'rarefy weights export' 'rarefy weights convert' 'rarefy weights verify' 'rarefy bench' 'rarefy bench images' 'rarefy bench join' 'rarefy bench compare' 'rarefy bench speed' 'rarefy bench integer' 'rarefy bench coder' 'rarefy bench exactness' 'rarefy bench large' 'rarefy bench folder' 'rarefy bench loading' 'rarefy bench sound' 'rarefy bench storing'
+        if contains -- "$command $word" 'rarefy encode' 'rarefy decode' 'rarefy transcode' 'rarefy pack' 'rarefy info' 'rarefy verify' 'rarefy codecs' 'rarefy train' 'rarefy weights' 'rarefy weights export' 'rarefy weights convert' 'rarefy weights verify' 'rarefy bench' 'rarefy bench images' 'rarefy bench join' 'rarefy bench compare' 'rarefy bench speed' 'rarefy bench integer' 'rarefy bench coder' 'rarefy bench exactness' 'rarefy bench large' 'rarefy bench folder' 'rarefy bench loading' 'rarefy bench sound' 'rarefy bench long-sound' 'rarefy bench storing'
             set command "$command $word"
         end
     end
@@ -163,6 +163,7 @@ complete -c rarefy -n '__rarefy_at rarefy bench' -a large -d 'large pictures: ti
 complete -c rarefy -n '__rarefy_at rarefy bench' -a folder -d 'a folder of small pictures at once, against one call for each'
 complete -c rarefy -n '__rarefy_at rarefy bench' -a loading -d 'latents for training, against JPEG or Opus files of equal size'
 complete -c rarefy -n '__rarefy_at rarefy bench' -a sound -d 'a codec of sounds, beside Opus and MP3 in files of the same size'
+complete -c rarefy -n '__rarefy_at rarefy bench' -a long-sound -d 'an hour of sound: time, memory, and a part alone'
 complete -c rarefy -n '__rarefy_at rarefy bench' -a storing -d 'files against lossless WebP of the same latents'
 complete -c rarefy -n '__rarefy_at rarefy bench' -s h -l help -d 'show this help message and exit'
 complete -c rarefy -n '__rarefy_at rarefy bench images' -f -a '(__fish_complete_directories)'
@@ -228,6 +229,12 @@ complete -c rarefy -n '__rarefy_at rarefy bench sound' -l codec -x -d 'default w
 complete -c rarefy -n '__rarefy_at rarefy bench sound' -l anchors -x -d 'of opus, mp3, or none; default all'
 complete -c rarefy -n '__rarefy_at rarefy bench sound' -l threads -x -d 'CPU threads (default 2)'
 complete -c rarefy -n '__rarefy_at rarefy bench sound' -l json -r -F -d 'write the result as JSON, - for standard output'
+complete -c rarefy -n '__rarefy_at rarefy bench long-sound' -f -a '(__fish_complete_directories)'
+complete -c rarefy -n '__rarefy_at rarefy bench long-sound' -s h -l help -d 'show this help message and exit'
+complete -c rarefy -n '__rarefy_at rarefy bench long-sound' -l minutes -x -d 'lengths (default 1 60)'
+complete -c rarefy -n '__rarefy_at rarefy bench long-sound' -l quality -x -d '0 to 100 (default 50)'
+complete -c rarefy -n '__rarefy_at rarefy bench long-sound' -l threads -x -d 'CPU threads (default 2)'
+complete -c rarefy -n '__rarefy_at rarefy bench long-sound' -l json -r -F -d 'write the result as JSON, - for standard output'
 complete -c rarefy -n '__rarefy_at rarefy bench storing' -F
 complete -c rarefy -n '__rarefy_at rarefy bench storing' -s h -l help -d 'show this help message and exit'
 complete -c rarefy -n '__rarefy_at rarefy bench storing' -l codec -x -d 'default walloc-image@20,50,80'
