@@ -114,7 +114,7 @@ def products(model: nn.Module, inputs: Tensor) -> int:
 
     def count(layer: nn.Module, _: object, out: Tensor) -> None:
         nonlocal total
-        if isinstance(layer, nn.Conv2d | nn.Linear):
+        if isinstance(layer, nn.Conv1d | nn.Conv2d | nn.Linear):
             total += layer.weight.numel() * (out[0].numel() // out.shape[1])
 
     hooks = [layer.register_forward_hook(count) for layer in model.modules()]
@@ -141,17 +141,21 @@ def accuracies(
     return found
 
 
-def accuracy(model: nn.Module, inputs: Inputs, labels: Tensor, tests: Tensor, test_labels: Tensor) -> float:
-    """Train a network; return the share of the tests that it gets right after the last epoch."""
-    model = model.to(memory_format=torch.channels_last)
+def accuracy(
+    model: nn.Module, inputs: Inputs, labels: Tensor, tests: Tensor, test_labels: Tensor, epochs: int | None = None
+) -> float:
+    """Train a network, for EPOCHS without `epochs`; return the share of the tests that it gets right at the end."""
+    layout = torch.channels_last if tests.ndim == 4 else torch.contiguous_format  # of pictures, and of sounds
+    model = model.to(memory_format=layout)
     optimizer = torch.optim.AdamW(model.parameters(), RATE, weight_decay=DECAY)
-    steps = EPOCHS * (len(labels) // BATCH)
+    epochs = epochs or EPOCHS
+    steps = epochs * (len(labels) // BATCH)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, RATE, total_steps=steps)
-    for epoch in range(EPOCHS):
+    for epoch in range(epochs):
         model.train()
         x, order = inputs(epoch), torch.randperm(len(labels))
         for some in order[: len(labels) // BATCH * BATCH].split(BATCH):
-            scores = model(x[some].contiguous(memory_format=torch.channels_last))
+            scores = model(x[some].contiguous(memory_format=layout))
             loss = nn.functional.cross_entropy(scores, labels[some], label_smoothing=0.1)
             optimizer.zero_grad()
             loss.backward()
