@@ -279,7 +279,9 @@ def test_quantised_network_follows_the_float_one() -> None:
         features = network.features(z, embedding[2:3])
         return [network.step(step, features, torch.asinh(symbols.abs())) for step in range(STEPS)]
 
-    exact = quantise_scale_network(network, start, embedding, HYPER, TABLES, lambda: (outputs(network), None)[1])
+    exact = quantise_scale_network(
+        network, start, embedding, HYPER, TABLES, [(1.0, lambda: (outputs(network), None)[1])]
+    )
     features = exact.features(z.permute(0, 2, 3, 1).contiguous(), 2)
     for step, wanted in enumerate(outputs(network)):
         hidden = exact.hidden(step, features, exact.magnitudes_of(symbols.permute(0, 2, 3, 1), features))
@@ -303,7 +305,7 @@ def test_rounded_floats_give_the_integers() -> None:
         for step in range(STEPS):
             network.step(step, features, torch.asinh(symbols.abs()))
 
-    exact = quantise_scale_network(network, start, embedding, HYPER, TABLES, calibrate)
+    exact = quantise_scale_network(network, start, embedding, HYPER, TABLES, [(1.0, calibrate)])
     restore_scale_network(exact, network)  # so that biases are those of the integers
     rounded = RoundedScales(network, exact)
     for level in (0, LEVELS - 1):
@@ -333,7 +335,7 @@ def test_rounding_lets_gradients_pass() -> None:
             torch.zeros(LEVELS, WIDTH),
             HYPER,
             TABLES,
-            lambda: (outputs(network), None)[1],
+            [(1.0, lambda: (outputs(network), None)[1])],
         )
     outputs(network).backward()
     wanted = {name: p.grad.clone() for name, p in network.named_parameters() if p.grad is not None}
@@ -356,7 +358,7 @@ def test_integers_survive_being_restored() -> None:
         for step in range(STEPS):
             network.step(step, features, symbols)
 
-    first = quantise_scale_network(network, start, embedding, HYPER, TABLES, calibrate)
+    first = quantise_scale_network(network, start, embedding, HYPER, TABLES, [(1.0, calibrate)])
     restored = ScaleNetwork(LATENTS, WIDTH, HYPER, STEPS)
     restore_scale_network(first, restored)
     originals = dict(network.named_modules())

@@ -16,7 +16,7 @@ from rarefy.tools.rounded import RoundedScales
 
 PARTS = ("all", "entropy", "integers", "synthesis")
 RATE_ALONE = ("entropy", "integers")  # parts that are paid in bits, without a picture
-CALIBRATION_QUALITIES = (0.0, 25.0, 50.0, 75.0, 100.0)
+CALIBRATION_QUALITIES = (0.0, 0.25, 0.5, 0.75, 1.0)
 
 
 def part_of(name: str) -> str:
@@ -49,10 +49,9 @@ def under_rounding(model: AnyCodec, x: Tensor) -> RoundedScales:
     if not isinstance(bottleneck, Hyperprior) or not isinstance(bottleneck.scales, ScaleNetwork):
         raise OptionError(f'codec "{model.name}" has no scale network: train.part = "integers" is not for it')
 
-    def calibrate() -> None:
-        for quality in CALIBRATION_QUALITIES:
-            model.rate(x, quality)
+    def calibrate(position: float) -> None:
+        model.rate(x, 100 * position)
 
-    rounded = RoundedScales(bottleneck.scales, quantise_scales(bottleneck, calibrate))
+    rounded = RoundedScales(bottleneck.scales, quantise_scales(bottleneck, calibrate, CALIBRATION_QUALITIES))
     bottleneck.rounded = rounded
     return rounded

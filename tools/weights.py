@@ -19,6 +19,7 @@ from rarefy.codecs.registry import build, find
 from rarefy.codecs.sound import SoundCodec
 from rarefy.codecs.weights import read_weights, save_weights
 from rarefy.entropy.correct import correct, magnitudes_seen
+from rarefy.entropy.gains import QUALITY_LEVELS
 from rarefy.entropy.hyperprior import Hyperprior
 from rarefy.entropy.lattice import Lattice
 from rarefy.entropy.quantise import quantise_scales
@@ -30,7 +31,7 @@ from rarefy.tools.patches import picture_files
 from rarefy.tools.sound_patches import sound_files
 
 CALIBRATION_QUALITIES = (0.0, 0.25, 0.5, 0.75, 1.0)
-CORRECTION_QUALITIES = (0.0, 0.05, 0.125, 0.25, 0.375, 0.5, 0.625, 0.75, 0.875, 1.0)
+LEVELS_APART = 6  # each picture corrects every sixth level, the next picture the levels behind those
 CHECK_QUALITIES = (0.05, 0.5, 0.9)
 
 
@@ -55,16 +56,21 @@ def _quantise(codec: Codec, pictures: list[Path]) -> None:
     bottleneck = codec.bottleneck
     assert isinstance(bottleneck, Hyperprior)
 
-    def calibrate() -> None:
+    def calibrate(position: float) -> None:
         for path in pictures:
-            for quality in CALIBRATION_QUALITIES:
-                rate_and_psnr(codec, read_pixels(path)[:, :, :384, :384], quality)
+            rate_and_psnr(codec, read_pixels(path)[:, :, :384, :384], position)
 
-    bottleneck.exact = (quantise_scales(bottleneck, calibrate), bottleneck.build_tables())
+    integers = quantise_scales(bottleneck, calibrate, CALIBRATION_QUALITIES)
+    bottleneck.exact = (integers, bottleneck.build_tables())
     with torch.inference_mode():
         whole = [read_pixels(path)[:, :, :384, :384].float() / 255 for path in pictures]
         latents = [codec.analysis(x, Unit(-1, x.shape[2], x.shape[3])) for x in whole]
-    pairs = [(y, round(25600 * quality)) for y in latents for quality in CORRECTION_QUALITIES]
+    last = QUALITY_LEVELS - 1
+    pairs = [
+        (y, round(25600 * level / last))
+        for number, y in enumerate(latents)
+        for level in range(number % LEVELS_APART, QUALITY_LEVELS, LEVELS_APART)
+    ]
     correct(bottleneck, pairs)
     bottleneck.exact = (bottleneck.exact_network(), bottleneck.build_tables(magnitudes_seen(bottleneck, pairs)))
 

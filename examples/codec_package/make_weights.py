@@ -15,9 +15,7 @@ from torch import Tensor
 
 from rarefy.codecs.base import Unit
 from rarefy.codecs.weights import save_weights
-from rarefy.entropy.gains import QUALITY_LEVELS, along_quality
-from rarefy.entropy.hyperprior import SCALE_COUNT
-from rarefy.entropy.quantise import quantise_scale_network
+from rarefy.entropy.quantise import quantise_scales
 from rarefy.tools.patches import Patches, picture_files
 
 PATCH, BATCH = 128, 8
@@ -56,19 +54,11 @@ def make_exact(codec: BlockCodec, patches: Patches, generator: torch.Generator) 
     bottleneck = codec.bottleneck
     batches = [pictures(patches, generator) for _ in range(8)]
 
-    def calibrate() -> None:
+    def calibrate(position: float) -> None:
         for batch in batches:
-            for quality in CALIBRATION_QUALITIES:
-                codec(batch, quality)
+            codec(batch, 100 * position)
 
-    network = quantise_scale_network(
-        bottleneck.scales,
-        bottleneck.start_levels(),
-        along_quality(bottleneck.embedding, torch.linspace(0, 1, QUALITY_LEVELS)),
-        codec.config.hyper,
-        SCALE_COUNT,
-        calibrate,
-    )
+    network = quantise_scales(bottleneck, calibrate, [quality / 100 for quality in CALIBRATION_QUALITIES])
     bottleneck.exact = (network, bottleneck.build_tables())
 
 
