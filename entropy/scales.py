@@ -97,10 +97,13 @@ def _best_cut(row: _Row, precision: int) -> tuple[Floats, float]:
 
 
 def _candidate_cuts(scale: float, precision: int) -> list[int]:
-    """Give cuts with tails of 2**-(p + 2) to 2**-(p - 8), in steps of a quarter of a bit."""
+    """Give the smallest cuts, and those with tails of 2**-(p + 2) to 2**-(p - 8), in steps of a quarter of a bit.
+
+    Small scales pay for an entry of each sign although their tails are short: an escape spells a sign in two bits.
+    """
     tails = np.exp2(-np.arange(precision - 8, precision + 2, 0.25))
     cuts = np.round(scale * np.log(2 / tails) - 0.5).astype(int)
-    return sorted({int(cut) for cut in np.clip(cuts, 0, SYMBOL_MAX)})
+    return sorted({0, 1, 2, *(int(cut) for cut in np.clip(cuts, 0, SYMBOL_MAX))})
 
 
 def _logistic(values: NDArray[np.int64], scale: float) -> Floats:

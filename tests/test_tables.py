@@ -127,6 +127,20 @@ def test_rows_follow_what_was_seen() -> None:
         assert bits < 1.02 * entropy + 100, row
 
 
+@pytest.mark.parametrize("scale", [0.06, 0.075, 0.1, 0.15, 0.3])
+def test_signs_of_small_scales_cost_one_bit(scale: float) -> None:
+    """Symbols other than zero are rare there, but all that costs: escapes in their place spent a bit more on each."""
+    tables = scale_tables(3, scale / 1.1**0.5, scale * 1.1**1.5, 15)
+    beyond = 1 / (1 + np.exp((np.arange(5) - 0.5) / scale))  # -1/2, 1/2, 3/2, ...
+    masses = -np.diff(beyond)
+    masses[0] = 1 - 2 * beyond[1]
+    symbols, rows = np.arange(4, dtype=np.int16), np.ones(1, np.int64)
+    bits = np.array([tables.ideal_bits(symbol, rows) for symbol in symbols[:, None]])
+    length = float((masses * np.array([1, 2, 2, 2])) @ bits)
+    entropy = -masses[0] * np.log2(masses[0]) - 2 * (masses[1:] * np.log2(masses[1:])).sum()
+    assert entropy < length < 1.012 * entropy + 2**-14
+
+
 def test_nothing_seen_changes_nothing() -> None:
     assert same(scale_tables(12, 0.1, 8, 14, np.zeros((12, 3), np.int64)), scale_tables(12, 0.1, 8))
 
