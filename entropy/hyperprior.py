@@ -36,21 +36,17 @@ MIXTURE = 3
 HYPER_STRIDE = 4
 
 
-class Scales(Protocol):
-    """What gives scales: `rarefy.models.hyper.ScaleNetwork` says what goes in and out."""
+class ScaleSteps(Protocol):
+    """A module that gives scales: `rarefy.models.hyper.ScaleNetwork` says what goes in and out."""
+
+    heads: nn.ModuleList
+    position: nn.Parameter
 
     def features(self, z_hat: Tensor, embedding: Tensor) -> Tensor:
         """What all steps see."""
 
     def step(self, step: int, features: Tensor, magnitudes: Tensor) -> Tensor:
         """Table indices above the start."""
-
-
-class ScaleSteps(Scales, Protocol):
-    """A module that is such."""
-
-    heads: nn.ModuleList
-    position: nn.Parameter
 
     def named_modules(self) -> Iterator[tuple[str, nn.Module]]:
         """Its layers, as of every module: an export reads them."""
@@ -125,7 +121,6 @@ class Hyperprior(Gains):
         prior[:, MIXTURE : 2 * MIXTURE] = torch.linspace(-1, 1, MIXTURE)[:, None]
         self.prior = nn.Parameter(prior)
         self.exact: tuple[IntegerScaleNetwork, Tables] | None = None
-        self.rounded: Scales | None = None  # what training has in the place of `scales`, to learn under their rounding
 
     @property
     def channels(self) -> int:
@@ -217,9 +212,8 @@ class Hyperprior(Gains):
         scaled = y * gain
         z = self.h_a(scaled).float()
         z_hat = round_through(z)
-        scales = self.rounded or self.scales
-        features = scales.features(z_hat, along_quality(self.embedding, position))
-        y_hat, v, inverse_scale = self._code(scales, scaled, features, position)
+        features = self.scales.features(z_hat, along_quality(self.embedding, position))
+        y_hat, v, inverse_scale = self._code(scaled, features, position)
         bits = logistic_bits(v, inverse_scale).sum((1, 2, 3))
         return y_hat * back, bits + self._hyper_bits(z, position).sum((1, 2, 3))
 
@@ -233,7 +227,7 @@ class Hyperprior(Gains):
             z = self.h_a(F.pad(scaled, missing, mode="replicate") if any(missing) else scaled).float().round()
             features = self.scales.features(z, along_quality(self.embedding, position))[:, :, :height, :width]
             hyper_bits = self._hyper_bits(z, position).sum()
-        y_hat, v, inverse_scale = self._code(self.scales, scaled, features, position)
+        y_hat, v, inverse_scale = self._code(scaled, features, position)
         symbols = v.detach().round()
         bits = log_probability(symbols, inverse_scale) / -LN2
         lower, higher = (
@@ -241,9 +235,7 @@ class Hyperprior(Gains):
         )
         return Trial(y_hat * back, bits.sum() + hyper_bits, lower, higher, v.detach() - symbols, gain)
 
-    def _code(
-        self, scales: Scales, scaled: Tensor, features: Tensor, position: Tensor
-    ) -> tuple[Tensor, Tensor, Tensor]:
+    def _code(self, scaled: Tensor, features: Tensor, position: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """The four steps: reconstructed latents, what was rounded for them, and the inverse scales of that."""
         spread, start = self.spread(position), self.start_index(position)
         masks = step_masks(self.phases, *scaled.shape[1:])
@@ -251,7 +243,7 @@ class Hyperprior(Gains):
         y_hat, magnitudes = torch.zeros_like(scaled), torch.zeros_like(scaled)
         for step, mask in enumerate(masks):
             mu = self.means.step(step, features, torch.asinh(y_hat / spread)).float() * spread
-            index = torch.where(mask, scales.step(step, features, magnitudes).float(), index)
+            index = torch.where(mask, self.scales.step(step, features, magnitudes).float(), index)
             residual = scaled - mu
             symbol = round_through(residual)
             v = torch.where(mask, residual, v)

@@ -18,12 +18,11 @@ from rarefy.codecs.base import Unit
 from rarefy.codecs.weights import candidates, load_codec
 from rarefy.entropy.coding import blocks, encode, level_of
 from rarefy.entropy.correct import Errors, correct, magnitudes_seen, rows_of
-from rarefy.entropy.hyperprior import Hyperprior, Scales
+from rarefy.entropy.hyperprior import Hyperprior
 from rarefy.entropy.integer import EXACT, IntegerLayer, IntegerScaleNetwork, power_of_half
 from rarefy.entropy.quantise import quantise_scale_network, restore_scale_network
 from rarefy.errors import WeightsError
 from rarefy.models.hyper import ScaleNetwork
-from rarefy.tools.rounded import RoundedScales
 
 Integers = NDArray[np.int64]
 LATENTS, WIDTH, HYPER, STEPS, LEVELS, TABLES = 12, 16, 8, 4, 5, 64
@@ -289,62 +288,6 @@ def test_quantised_network_follows_the_float_one() -> None:
         distance = (found - (wanted + start[2, :, None, None]).clamp(0, TABLES - 1)).abs()
         assert distance.mean() < 0.35  # rounding to a whole index alone gives 0.25
         assert distance.max() < 2
-
-
-@torch.no_grad()
-def test_rounded_floats_give_the_integers() -> None:
-    """What training sees under rounding is what the integer network says, before its last shift."""
-    network = float_network(14)
-    start, embedding = torch.rand(LEVELS, LATENTS) * 40, torch.randn(LEVELS, WIDTH) * 0.3
-    z = (torch.randn(2, HYPER, 3, 4) * 40).round()
-    symbols = (torch.randn(2, LATENTS, 12, 16) * 3).round()
-    symbols[0, 0] *= 100  # beyond 127 all magnitudes are one
-
-    def calibrate() -> None:
-        features = network.features(z, embedding[:1])
-        for step in range(STEPS):
-            network.step(step, features, torch.asinh(symbols.abs()))
-
-    exact = quantise_scale_network(network, start, embedding, HYPER, TABLES, [(1.0, calibrate)])
-    restore_scale_network(exact, network)  # so that biases are those of the integers
-    rounded = RoundedScales(network, exact)
-    for level in (0, LEVELS - 1):
-        features = exact.features(z.permute(0, 2, 3, 1).contiguous(), level)
-        floats = rounded.features(z, embedding[level : level + 1])
-        torch.testing.assert_close(floats, network.features(z, embedding[level : level + 1]))
-        for step in range(STEPS):
-            hidden = exact.hidden(step, features, exact.magnitudes_of(symbols.permute(0, 2, 3, 1), features))
-            found = exact.indices(step, hidden, ALL, level).permute(0, 3, 1, 2).float()
-            before = rounded.step(step, floats, torch.asinh(symbols.abs())) + exact.start[level, :, None, None] / 256
-            assert torch.equal((before + 0.5).floor().clamp(0, TABLES - 1), found), (level, step)
-
-
-def test_rounding_lets_gradients_pass() -> None:
-    network = float_network(15)
-    z, embedding, symbols = (torch.randn(s).round() for s in ((1, HYPER, 2, 2), (1, WIDTH), (1, LATENTS, 8, 8)))
-
-    def outputs(scales: Scales) -> torch.Tensor:
-        features = scales.features(z, embedding)
-        steps = [scales.step(step, features, torch.asinh(symbols.abs())) for step in range(STEPS)]
-        return torch.stack(steps).square().mean()
-
-    with torch.no_grad():
-        exact = quantise_scale_network(
-            network,
-            torch.zeros(LEVELS, LATENTS),
-            torch.zeros(LEVELS, WIDTH),
-            HYPER,
-            TABLES,
-            [(1.0, lambda: (outputs(network), None)[1])],
-        )
-    outputs(network).backward()
-    wanted = {name: p.grad.clone() for name, p in network.named_parameters() if p.grad is not None}
-    network.zero_grad()
-    outputs(RoundedScales(network, exact)).backward()
-    assert len(wanted) == len(list(network.parameters()))
-    for name, parameter in network.named_parameters():
-        assert parameter.grad is not None
-        assert torch.cosine_similarity(parameter.grad.flatten(), wanted[name].flatten(), 0) > 0.9, name
 
 
 @torch.no_grad()

@@ -89,13 +89,9 @@ def patches_of(recipe: Recipe, folder: Path) -> Patches:
 
 
 def trainer_of(recipe: Recipe, folder: Path) -> Trainer:
-    """A fresh trainer; for integers of a network that says something already."""
+    """A fresh trainer."""
     patches = patches_of(recipe, folder)
-    model = build_model(recipe, patches, CPU)
-    if recipe.train.part == "integers" and recipe.codec == "image":
-        for head in model.bottleneck.scales.heads:
-            torch.nn.init.normal_(head.weight, std=0.2)
-    return Trainer(recipe, patches, model, compile_model=False)
+    return Trainer(recipe, patches, build_model(recipe, patches, CPU), compile_model=False)
 
 
 def test_the_shipped_recipe_builds_the_shipped_sizes() -> None:
@@ -280,7 +276,7 @@ def test_the_loss_is_a_power_of_the_cost(recipe_file: Path, pictures: Path) -> N
     torch.testing.assert_close(weighted, (weights * costs.sqrt()).mean())
 
 
-@pytest.mark.parametrize(("part", "rate"), [("entropy", 2e-2), ("integers", 2e-2), ("synthesis", 4e-3)])
+@pytest.mark.parametrize(("part", "rate"), [("entropy", 2e-2), ("synthesis", 4e-3)])
 def test_a_part_learns_alone(recipe_file: Path, pictures: Path, part: str, rate: float) -> None:
     recipe = read_recipe(recipe_file, [f'train.part="{part}"', f"train.adam={rate}"])
     trainer = trainer_of(recipe, pictures)
@@ -299,10 +295,9 @@ def test_a_part_learns_alone(recipe_file: Path, pictures: Path, part: str, rate:
         trainer.train_step(1.0)
     assert cost() < 0.98 * first
     moved = {name for name, p in trainer.model.named_parameters() if not torch.equal(p, before[name])}
-    assert moved == {name for name in before if part_of(name) == part.replace("integers", "entropy")}
+    assert moved == {name for name in before if part_of(name) == part}
     assert len(trainer.optimisers) == 2
-    assert (trainer.rounded is not None) == (part == "integers")
-    if part != "synthesis":  # what it pays is what the whole codec pays
+    if part == "entropy":  # what it pays is what the whole codec pays
         with torch.no_grad():
             torch.testing.assert_close(
                 trainer.model.rate(pixels / 255, 100 * position), trainer.model(pixels / 255, 100 * position).bits
@@ -329,13 +324,8 @@ def test_parts_without_residual_blocks_learn_by_adam_alone(walloc_file: Path, pi
 
 
 def test_parts_that_do_not_exist_are_told(recipe_file: Path, pictures: Path) -> None:
-    with pytest.raises(OptionError, match="all, entropy, integers, synthesis"):
+    with pytest.raises(OptionError, match="all, entropy, synthesis"):
         trainer_of(read_recipe(recipe_file, ['train.part="analysis"']), pictures)
-
-
-def test_integers_are_for_codecs_that_have_them(walloc_file: Path, pictures: Path) -> None:
-    with pytest.raises(OptionError, match='"walloc-image" has no scale network'):
-        trainer_of(read_recipe(walloc_file, ['train.part="integers"']), pictures)
 
 
 @pytest.mark.gpu
@@ -377,10 +367,9 @@ def tensors_of(state: Any) -> list[Tensor]:
     return [tensor for value in values for tensor in tensors_of(value)]
 
 
-# At 2 gradients wait for the second of Muon's steps.
-@pytest.mark.parametrize(("at", "part"), [(1, "all"), (2, "all"), (3, "all"), (2, "integers")])
-def test_a_run_resumes_exactly(recipe_file: Path, pictures: Path, tmp_path: Path, at: int, part: str) -> None:
-    recipe = read_recipe(recipe_file, [f'train.part="{part}"'])
+@pytest.mark.parametrize("at", [1, 2, 3])  # at 2 gradients wait for the second of Muon's steps
+def test_a_run_resumes_exactly(recipe_file: Path, pictures: Path, tmp_path: Path, at: int) -> None:
+    recipe = read_recipe(recipe_file, [])
     whole = trainer_of(recipe, pictures)
     for _ in range(4):
         whole.train_step(whole.schedule(1.0))

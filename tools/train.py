@@ -17,10 +17,9 @@ from torch import Tensor, nn
 
 from rarefy.codecs.any_codec import AnyCodec
 from rarefy.codecs.registry import build
-from rarefy.entropy.integer import IntegerScaleNetwork
 from rarefy.models.layers import PartialBlock
 from rarefy.tools.muon import Muon
-from rarefy.tools.parts import RATE_ALONE, choose, under_rounding
+from rarefy.tools.parts import choose
 from rarefy.tools.pools import Pool
 from rarefy.tools.recipe import Recipe, TrainRecipe
 from rarefy.tools.replayed import Replayed
@@ -40,13 +39,13 @@ def rate_distortion(
     """Loss, and [bits per pixel, squared error on 0..1] means, of patches uint8 [B, 3, H, W] at qualities [B].
 
     Crops of sound are floats [B, 3, n], and what is said of pixels is that of samples in time. powers: those of lambda
-    and of a patch's cost in the loss, see `TrainRecipe`. part: of `rarefy.tools.parts`; where the rate alone counts no
-    picture is made, and its squared error is said to be 1.
+    and of a patch's cost in the loss, see `TrainRecipe`. part: of `rarefy.tools.parts`; "entropy" is paid in bits
+    alone: no picture is made, and its squared error is said to be 1.
     """
     x = _signal(pixels)
     multiplier = model.rate_multiplier(position)
     weight = (multiplier / multiplier.log().mean().exp()) ** powers[0]
-    if part in RATE_ALONE:
+    if part == "entropy":
         cost = bits_per_pixel = model.rate(x, 100 * position) / x[0, 0].numel()
         error = torch.ones_like(cost)
     else:
@@ -88,17 +87,12 @@ class Trainer:
         self.optimisers = optimisers(model, recipe.train)
         self.rates = [g["lr"] for o in self.optimisers for g in o.param_groups]
         self.ema = [p.detach().clone() for p in model.parameters()]
-        self.rounded = self._rounded() if recipe.train.part == "integers" else None
         self.norm = torch.zeros((), device=self.device)
         self.step, self.seconds = 0, 0.0
         self.powers = (recipe.train.weight_power, recipe.train.cost_power)
         self.loss_function = torch.compile(rate_distortion) if compile_model else rate_distortion
         self.scale_function = torch.compile(scale_gradients) if compile_model else scale_gradients
         self.gradients = Replayed(self._gradients) if self.device.type == "cuda" else self._gradients
-
-    def _rounded(self) -> IntegerScaleNetwork:
-        generator = torch.Generator(self.device).manual_seed(self.recipe.train.seed)
-        return under_rounding(self.model, _signal(self.patches.draw(16, generator))).integers
 
     def state_dict(self) -> dict[str, Any]:
         """Tensors and numbers that the next process needs."""
@@ -109,7 +103,6 @@ class Trainer:
             "gradients": [p.grad for p in self._hidden()],
             "generator": self.generator.get_state(),
             "norm": self.norm,
-            "integers": self.rounded and self.rounded.state_dict(),
             "step": self.step,
             "seconds": self.seconds,
         }
@@ -128,8 +121,6 @@ class Trainer:
             parameter.grad = gradient
         self.generator.set_state(state["generator"].cpu())
         self.norm.copy_(state["norm"])
-        if self.rounded is not None:
-            self.rounded.load_state_dict(state["integers"])
         self.step, self.seconds = state["step"], state["seconds"]
 
     def schedule(self, minutes: float) -> float:
