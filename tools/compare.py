@@ -59,6 +59,8 @@ def compare(recipe: Path, overrides: list[str], variants: Path, out: Path, machi
             if key not in pools:
                 pools = {key: pool_of(variant, machine.folders, machine.device, machine.workers)[0]}
             folder.mkdir(parents=True, exist_ok=True)
+            for left in ("log.csv", "state.pt"):  # of a run that was cut off
+                (folder / left).unlink(missing_ok=True)
             row = _run(variant, pools[key], folder, machine)
             (folder / "row.json").write_text(json.dumps({"name": name, "set": lines, **row}, indent=1) + "\n")
         rows.append(json.loads((folder / "row.json").read_text()))
