@@ -108,11 +108,15 @@ def test_bench_folder_compares_files_and_times(tmp_path: Path) -> None:
     assert result["speedup"] == pytest.approx(3 * result["call_s"] / result["folder_s"])
 
 
-def test_bench_speed_times_calls_and_a_process(tmp_path: Path) -> None:
+@pytest.mark.parametrize("codec", ["image", "walloc-image"])
+def test_bench_speed_times_calls_and_a_process(codec: str, tmp_path: Path) -> None:
     pytest.importorskip("skimage")
     target = tmp_path / "speed.json"
-    assert main(["bench", "speed", "--size", "96x64", "--runs", "2", "--threads", "1", "--json", str(target)]) == 0
+    line = ["--codec", f"{codec}@50", "--size", "96x64", "--runs", "2", "--threads", "1", "--json", str(target)]
+    assert main(["bench", "speed", *line]) == 0
     result = json.loads(target.read_text())
+    assert 0 < result["encode_outside_networks_ms"] < result["encode_ms"] * 3
+    assert result["webp_encode_ms"] > 0 and 0.3 < result["webp_bytes"] / result["size_bytes"] < 3
     assert 0 < result["decode_ms"] < result["process_decode_ms"]
     assert result["size_bytes"] > 0
 
