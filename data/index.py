@@ -241,6 +241,8 @@ def _read_cache(root: Path, cache: Path, facts: dict[str, Any]) -> Index | None:
     try:
         with np.load(cache, allow_pickle=False) as kept:
             known = json.loads(kept["facts"].tobytes())
+            if not isinstance(known, dict):
+                return None
             if any(known.get(name) != json.loads(json.dumps(facts[name])) for name in ("version", "files", "classes")):
                 return None
             if facts["weights"] and known["weights"] != facts["weights"]:

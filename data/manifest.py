@@ -112,16 +112,24 @@ def read_manifest(folder: Path) -> Manifest | None:
             raise UnsupportedError(
                 f"{folder / FILE}: has version {record['version']}, this rarefy reads {FORMAT_VERSION}: install another"
             )
-        return Manifest(
-            Settings(**record["settings"]),
-            tuple(record["classes"]),
-            tuple(Shard(**shard) for shard in record["shards"]),
-            tuple(Skipped(**skipped) for skipped in record["skipped"]),
-            record["is_complete"],
-            record["statistics"],
-        )
-    except (KeyError, TypeError) as error:
+        return _manifest(record)
+    except (KeyError, TypeError, ValueError) as error:
         raise FormatError(f"{folder / FILE}: is no whole manifest ({error!r})") from error
+
+
+def _manifest(record: dict[str, Any]) -> Manifest:
+    """The manifest in a record; raises KeyError, TypeError or ValueError for one that is not whole."""
+    settings = Settings(**record["settings"])
+    bytes.fromhex(settings.weights)
+    shards = tuple(Shard(**shard) for shard in record["shards"])
+    for shard in shards:
+        if not SHARD.fullmatch(shard.name):
+            raise ValueError(f"a shard named {shard.name!r}")
+    statistics = record["statistics"]
+    if not isinstance(statistics, dict | None):
+        raise TypeError("statistics that are no table")
+    skipped = tuple(Skipped(**file) for file in record["skipped"])
+    return Manifest(settings, tuple(record["classes"]), shards, skipped, record["is_complete"], statistics)
 
 
 def write_whole(path: Path, data: bytes) -> None:

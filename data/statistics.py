@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from rarefy.data.manifest import read_manifest
-from rarefy.errors import OptionError
+from rarefy.data.manifest import FILE, read_manifest
+from rarefy.errors import FormatError, OptionError
 
 if TYPE_CHECKING:
     from rarefy.data.dataset import LatentDataset
@@ -99,9 +99,13 @@ def _all(dataset: "LatentDataset") -> Iterator[Tensor]:
 def known_statistics(folder: Path, output: str) -> Statistics | None:
     """The statistics in a folder's manifest; None where there are none, or those of another output."""
     manifest = read_manifest(folder)
-    if manifest is None or manifest.statistics is None or manifest.statistics["output"] != output:
+    if manifest is None or manifest.statistics is None:
         return None
-    return _read(manifest.statistics)
+    try:
+        known = _read(manifest.statistics)
+    except (KeyError, TypeError, AttributeError) as error:
+        raise FormatError(f"{folder / FILE}: its statistics are not whole ({error!r})") from error
+    return known if known.output == output else None
 
 
 def _read(kept: dict[str, Any]) -> Statistics:

@@ -11,7 +11,7 @@ import torch
 from tiny_training import RECIPE, write_pictures
 
 from rarefy.codecs.registry import build
-from rarefy.errors import OptionError
+from rarefy.errors import OptionError, WeightsError
 from rarefy.tools.bundle import recipe_text, write_bundle
 from rarefy.tools.checkpoint import write_weights
 from rarefy.tools.patches import is_held_back
@@ -109,6 +109,72 @@ def test_a_bundle_trains_goes_on_and_comes_back_in_pieces(recipe_file: Path, pic
     assert torch.load(out / "state.pt", weights_only=True)["step"] == steps > 2
 
 
+def test_links_are_packed_as_what_they_lead_to(recipe_file: Path, pictures: Path, tmp_path: Path) -> None:
+    linked, start = tmp_path / "linked", tmp_path / "start.safetensors"
+    linked.mkdir()
+    for picture in (pictures / "a").iterdir():
+        (linked / picture.name).symlink_to(picture)
+    (tmp_path / "weights.safetensors").write_bytes(b"weights")
+    start.symlink_to(tmp_path / "weights.safetensors")
+    bundle = tmp_path / "run.tar"
+    write_bundle(bundle, read_recipe(recipe_file, []), [linked], start, [], 60)
+    with tarfile.open(bundle) as tar:
+        assert all(member.isfile() for member in tar.getmembers())
+        kept = tar.extractfile("data/0/1.png")
+        assert kept is not None and kept.read() == (pictures / "a/1.png").read_bytes()
+
+
+def test_a_bundle_of_nothing_is_told(recipe_file: Path, tmp_path: Path) -> None:
+    recipe = read_recipe(recipe_file, [])
+    with pytest.raises(OptionError, match="nothing to train on"):
+        write_bundle(tmp_path / "run.tar", recipe, [tmp_path], None, [], 60)
+    with pytest.raises(OptionError, match="no such folder"):
+        write_bundle(tmp_path / "run.tar", recipe, [tmp_path / "nowhere"], None, [], 60)
+    assert not (tmp_path / "run.tar").exists()
+
+
+def test_pieces_that_are_missing_make_no_state(tmp_path: Path) -> None:
+    path = tmp_path / "state.pt"
+    path.write_bytes(os.urandom(25))
+    split(path, 10)
+    path.unlink()
+    piece = tmp_path / "state.pt.001"
+    data = piece.read_bytes()
+    for wrong in (None, b"", data[:-1]):
+        piece.unlink(missing_ok=True)
+        if wrong is not None:
+            piece.write_bytes(wrong)
+        with pytest.raises(WeightsError, match="not all, or not whole"):
+            join(path)
+        assert not path.exists()
+    piece.write_bytes(data)
+    assert join(path)
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        ["--compare", "v.toml", "--bundle", "x.tar"],
+        ["--compare", "v.toml", "--out", "x", "--start", "weights.safetensors"],
+        ["--out", "x", "--piece-megabytes", "0"],
+    ],
+)
+def test_options_that_contradict_each_other_are_told(recipe_file: Path, pictures: Path, more: list[str]) -> None:
+    with pytest.raises(OptionError, match=r"--compare trains from scratch|pieces of 0"):
+        main([str(recipe_file), "--data", str(pictures), "--device", "cpu", *more])
+
+
+def test_states_of_other_parts_are_told(recipe_file: Path, pictures: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    line = [str(recipe_file), "--data", str(pictures), "--out", str(out), "--device", "cpu"]
+    assert main(line) == 0
+    with pytest.raises(OptionError, match=r"another train\.part"):
+        main([*line, "--set", 'train.part="synthesis"'])
+    (out / "state.pt").write_bytes(b"no state")
+    with pytest.raises(OptionError, match="damaged"):
+        main(line)
+
+
 @pytest.mark.parametrize("size", [0, 1, 9, 10, 25])
 def test_pieces_are_the_file(size: int, tmp_path: Path) -> None:
     path, data = tmp_path / "state.pt", os.urandom(size)
@@ -116,7 +182,6 @@ def test_pieces_are_the_file(size: int, tmp_path: Path) -> None:
     split(path, 10)
     path.write_bytes(data)
     split(path, 10)  # pieces of the longer file before are gone
-    assert len(list(tmp_path.iterdir())) == 1 + -(-size // 10)
+    assert len(list(tmp_path.iterdir())) == 2 + -(-size // 10)
     path.unlink()
-    assert join(path) == (size > 0)
-    assert not size or path.read_bytes() == data
+    assert join(path) and path.read_bytes() == data

@@ -21,10 +21,25 @@ set = ["model.width=32", "train.muon=0"]
 
 def test_wrong_variants_are_told(tmp_path: Path) -> None:
     path = tmp_path / "variants.toml"
-    for text in ("", "variant = 3", "[[variant]]\nset = []", VARIANTS.replace("wider, by Adam", "as it is"), "x"):
+    for text in (
+        "",
+        "variant = 3",
+        "[[variant]]\nset = []",
+        VARIANTS.replace("wider, by Adam", "as it is"),
+        "x",
+        "variant = []",
+    ):
         path.write_text(text)
         with pytest.raises(OptionError, match=r"variants\.toml"):
             read_variants(path)
+
+
+@pytest.mark.parametrize("name", ["../outside", "", ".", "a/b", " "])
+def test_names_that_are_no_folders_are_told(name: str, tmp_path: Path) -> None:
+    path = tmp_path / "variants.toml"
+    path.write_text(f'[[variant]]\nname = "{name}"\n')
+    with pytest.raises(OptionError, match="names are those of folders"):
+        read_variants(path)
 
 
 def test_differences_are_of_rates_at_equal_fidelity() -> None:
@@ -55,3 +70,6 @@ def test_variants_are_trained_measured_and_kept(tmp_path: Path, capsys: pytest.C
     assert main(line) == 0
     assert {path: path.stat().st_mtime_ns for path in out.glob("*/row.json")} == written
     assert capsys.readouterr().err.count("wider, by Adam") == 2
+    for more in (["train.minutes=0.01"], ["data.held_back_one_in=0"]):
+        with pytest.raises(OptionError, match=r"another recipe|nothing is held back"):
+            main([*line, "--set", *more])

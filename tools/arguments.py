@@ -57,6 +57,14 @@ def positive_number(text: str) -> float:
     return value
 
 
+def piece_seconds(text: str) -> float:
+    """Read the length of a piece of sound in seconds: a hundredth or more."""
+    value = positive_number(text)
+    if value < 0.01:
+        raise argparse.ArgumentTypeError(f"{text!r}: pieces are 0.01 seconds or longer")
+    return value
+
+
 def seconds(text: str) -> float:
     """Read a time in seconds, 0 or more."""
     try:

@@ -20,23 +20,25 @@ from rarefy.tools.recipe import Recipe, SoundRecipe
 from rarefy.tools.sound_patches import sound_files
 
 CODE = ("*.py", "py.typed", "*.toml")
-NOT_CODE = {"tests", "docs", "results", "build", "examples", "recipes", "dist", ".venv", "demo"}
+NOT_CODE = {"tests", "docs", "results", "build", "examples", "recipes", "dist", "demo"}
 BLOCK = 512  # a tar's: each file takes one for its name, and whole ones for its bytes
 LONG = 100  # bytes of a name that its block has no place for
 ROOM_FOR_TEXTS = 40_000  # the script, the recipe and the tar's own end, rounded to its records
 
+NEEDS = ("torch, numpy, Pillow and safetensors", "torch, numpy, safetensors, soundfile and soxr")  # pictures, sounds
+
 SCRIPT = """#!/bin/sh
 # A training of codec {codec}, as `rarefy train --bundle` wrote it: sh run.sh OUT [options of rarefy train]
-# Needs python3 with torch, numpy, Pillow and safetensors. OUT keeps the state: the same line goes on from there.
+# Needs python3 with {needs}. OUT keeps the state: the same line goes on from there.
 set -e
-here=$(cd "$(dirname "$0")" && pwd)
+here=$(CDPATH= cd -- "$(dirname -- "$0")" && pwd)
 out=${{1:?usage: sh run.sh OUT [options of rarefy train]}}
 shift
 start={start}
 if [ -e "$out/state.pt" ] || [ -e "$out/state.pt.000" ]; then start=; fi
 export PYTHONPATH="$here${{PYTHONPATH:+:$PYTHONPATH}}"
 exec "${{PYTHON:-python3}}" -m rarefy train "$here/recipe.toml" --data "$here/data" --out "$out" \\
-    ${{start:+--start "$here/$start"}} --workers "$(nproc)" {options} "$@"
+    ${{start:+--start "$here/$start"}} --workers "$(nproc || echo 1)" {options} "$@"
 """
 
 
@@ -51,9 +53,14 @@ def write_bundle(
     options: further arguments of `rarefy train` for the other machine. Raises OptionError where the held-back data have
     no room.
     """
+    if lost := [str(folder) for folder in folders if not folder.is_dir()]:
+        raise OptionError(f"no such folder: {', '.join(lost)}")
     weights = _weights(start)
     script = SCRIPT.format(
-        codec=recipe.codec, start=weights[0][0].split("/")[0] if weights else "", options=shlex.join(options)
+        codec=recipe.codec,
+        needs=NEEDS[isinstance(recipe.data, SoundRecipe)],
+        start=weights[0][0].split("/")[0] if weights else "",
+        options=shlex.join(options),
     )
     fixed = [*_code(Path(rarefy.__file__).parent), *weights]
     held_back, rest = (_data(recipe, folders, held_back=side) for side in (True, False))
@@ -63,14 +70,17 @@ def write_bundle(
         if _taken(entry) <= room:
             chosen.append(entry)
             room -= _taken(entry)
-    missing = len(set(held_back) - set(chosen))
-    if missing or (rest and len(chosen) == len(held_back)):
+    if not rest:
+        raise OptionError(f"nothing to train on in {', '.join(map(str, folders))}")
+    if set(held_back) - set(chosen) or len(chosen) == len(held_back):
         raise OptionError(f"{megabytes:g} megabytes have no room for data beside the code and the weights")
-    with tarfile.open(path, "w", format=tarfile.GNU_FORMAT) as tar:
+    part = path.with_name(path.name + ".part")
+    with tarfile.open(part, "w", format=tarfile.GNU_FORMAT, dereference=True) as tar:  # links lead nowhere elsewhere
         _add_text(tar, "run.sh", script)
         _add_text(tar, "recipe.toml", recipe_text(recipe))
         for name, file in [*fixed, *chosen]:
             tar.add(file, name, recursive=False, filter=_anonymous)
+    part.replace(path)
     size, trained = path.stat().st_size / 1e6, len(chosen) - len(held_back)
     return f"{path}: {size:.1f} MB, {trained} of {len(rest)} files to train on, {len(held_back)} held back"
 
@@ -79,7 +89,11 @@ def _code(package: Path) -> list[Entry]:
     """What the package needs to train: Python alone."""
     files = sorted(file for pattern in CODE for file in package.rglob(pattern))
     inside = [(file.relative_to(package), file) for file in files]
-    return [(f"rarefy/{name}", file) for name, file in inside if name.parts[0] not in NOT_CODE]
+    return [
+        (f"rarefy/{name}", file)
+        for name, file in inside
+        if name.parts[0] not in NOT_CODE and not name.parts[0].startswith(".")
+    ]
 
 
 def _weights(start: Path | None) -> list[Entry]:

@@ -6,10 +6,11 @@ the processor, which other programs on the machine do not lengthen.
 """
 
 import json
+import re
 import sys
 import time
 import tomllib
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,11 +18,13 @@ import torch
 
 from rarefy.errors import OptionError
 from rarefy.tools.environment import describe
-from rarefy.tools.evaluate import evaluate_held_back
+from rarefy.tools.evaluate import evaluate_held_back, held_back_files
 from rarefy.tools.metrics import bd_rate
 from rarefy.tools.pools import Pool, pool_of
 from rarefy.tools.recipe import Recipe, read_recipe
 from rarefy.tools.train import Trainer, averaged, build_model, run
+
+NAME = re.compile(r"[\w,-][\w ,-]*")
 
 
 @dataclass(frozen=True)
@@ -42,18 +45,26 @@ def read_variants(path: Path) -> list[tuple[str, list[str]]]:
         variants = [(str(table["name"]), [str(line) for line in table.get("set", [])]) for table in tables]
     except (OSError, KeyError, TypeError, ValueError) as error:
         raise OptionError(f"{path}: not a file of variants: {error}") from error
-    if len({name for name, _ in variants}) != len(variants):
-        raise OptionError(f"{path}: two variants have one name")
+    names = [name for name, _ in variants]
+    if not names or len(set(names)) != len(names):
+        raise OptionError(f"{path}: no variants, or two of one name")
+    if wrong := [name for name in names if not NAME.fullmatch(name)]:
+        raise OptionError(f"{path}: names are those of folders, of letters, digits, spaces, - and ,: not {wrong[0]!r}")
     return variants
 
 
 def compare(recipe: Path, overrides: list[str], variants: Path, out: Path, machine: Machine) -> list[dict[str, Any]]:
-    """Run all variants that `out` has no row of yet; gives the rows, which are in out/comparison.json too."""
+    """Run all variants that `out` has no row of yet; gives the rows, which are in out/comparison.json too.
+
+    Raises OptionError where nothing is held back to measure on, and for rows that another recipe or other data made.
+    """
     chosen = [(name, lines, read_recipe(recipe, [*overrides, *lines])) for name, lines in read_variants(variants)]
     pools: dict[str, Pool] = {}
     rows: list[dict[str, Any]] = []
     for name, lines, variant in chosen:
-        folder = out / name
+        folder, made_of = out / name, {"recipe": _plain(variant), "folders": [str(f) for f in machine.folders]}
+        if not held_back_files(machine.folders, variant.codec, variant.data.held_back_one_in):
+            raise OptionError("nothing is held back there to measure variants on: other --data, or held_back_one_in")
         if not (folder / "row.json").exists():
             key = f"{variant.codec} {variant.data}"
             if key not in pools:
@@ -62,13 +73,22 @@ def compare(recipe: Path, overrides: list[str], variants: Path, out: Path, machi
             for left in ("log.csv", "state.pt"):  # of a run that was cut off
                 (folder / left).unlink(missing_ok=True)
             row = _run(variant, pools[key], folder, machine)
-            (folder / "row.json").write_text(json.dumps({"name": name, "set": lines, **row}, indent=1) + "\n")
+            (folder / "row.json").write_text(
+                json.dumps({"name": name, "set": lines, **made_of, **row}, indent=1) + "\n"
+            )
         rows.append(json.loads((folder / "row.json").read_text()))
+        if any(rows[-1].get(key) != value for key, value in made_of.items()):
+            raise OptionError(f"{folder} has a row of another recipe or other data: name another folder with --out")
         rows[-1]["bd_rate"] = difference(rows[-1]["held_back"], rows[0]["held_back"])
         document = {**describe(["rarefy train --compare"], machine.threads), "variants": rows}
         (out / "comparison.json").write_text(json.dumps(document, indent=1) + "\n")
         print(line_of(rows[-1]), file=sys.stderr, flush=True)
     return rows
+
+
+def _plain(recipe: Recipe) -> Any:
+    """The recipe as JSON gives it back."""
+    return json.loads(json.dumps(asdict(recipe)))
 
 
 def _run(recipe: Recipe, pool: Pool, folder: Path, machine: Machine) -> dict[str, Any]:

@@ -8,6 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from rarefy.codecs.any_codec import AnyCodec
+from rarefy.codecs.registry import find
 from rarefy.codecs.sound import SoundCodec
 from rarefy.tools.evaluate_sounds import evaluate_sounds
 from rarefy.tools.patches import picture_files
@@ -38,10 +39,16 @@ def rate_and_psnr(model: nn.Module, pixels: Tensor, position: float) -> tuple[fl
 
 def evaluate_held_back(model: AnyCodec, folders: list[Path], one_in: int) -> list[dict[str, float]]:
     """As `evaluate`, over the held-back side of folders of the codec's medium; empty without any."""
+    files = held_back_files(folders, model.name, one_in)
     if isinstance(model, SoundCodec):
-        return evaluate_sounds(model, sound_files(folders, one_in, held_back=True))
-    files = picture_files(folders, one_in, held_back=True)
+        return evaluate_sounds(model, files)
     return evaluate(model, files) if files else []
+
+
+def held_back_files(folders: list[Path], codec: str, one_in: int) -> list[Path]:
+    """The held-back side of folders of the codec's medium."""
+    files_of = sound_files if find(codec).media == "sound" else picture_files
+    return files_of(folders, one_in, held_back=True)
 
 
 def evaluate(model: nn.Module, files: list[Path], positions: tuple[float, ...] = POSITIONS) -> list[dict[str, float]]:

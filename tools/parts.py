@@ -22,9 +22,7 @@ def part_of(name: str) -> str:
 
 
 def choose(model: nn.Module, part: str) -> None:
-    """Let only the parameters of a part learn; "all" of them by default."""
-    if part not in PARTS:
-        raise OptionError(f'train.part is one of {", ".join(PARTS)}, not "{part}"')
+    """Let only the parameters of a part, one of `PARTS`, learn."""
     for name, parameter in model.named_parameters():
         parameter.requires_grad_(part in ("all", part_of(name)))
     if not any(p.requires_grad for p in model.parameters()):

@@ -8,6 +8,7 @@ from typing import Any
 
 from rarefy.codecs.registry import find
 from rarefy.errors import OptionError
+from rarefy.tools.parts import PARTS
 
 
 @dataclass(frozen=True)
@@ -92,4 +93,6 @@ def read_recipe(path: Path, overrides: list[str]) -> Recipe:
     tables["data"] = _strictly(SoundRecipe if is_sound else DataRecipe, tables.get("data", {}), f"{path} [data]")
     tables["train"] = _strictly(TrainRecipe, tables.get("train", {}), f"{path} [train]")
     recipe: Recipe = _strictly(Recipe, tables, str(path))
+    if recipe.train.part not in PARTS:
+        raise OptionError(f'train.part is one of {", ".join(PARTS)}, not "{recipe.train.part}"')
     return recipe

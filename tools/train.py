@@ -210,8 +210,24 @@ def run(
     clock: what minutes are counted by, in seconds.
     """
     stop = [False]
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: stop.__setitem__(0, True))
+    ours = (signal.SIGTERM, signal.SIGINT)
+    before = [signal.signal(number, lambda *_: stop.__setitem__(0, True)) for number in ours]
+    try:
+        _run(trainer, folder, log_seconds, save_seconds, clock, stop)
+    finally:
+        for number, handler in zip(ours, before, strict=True):
+            signal.signal(number, handler)
+    return not stop[0]
+
+
+def _run(
+    trainer: Trainer,
+    folder: Path,
+    log_seconds: float,
+    save_seconds: float,
+    clock: Callable[[], float],
+    stop: list[bool],
+) -> None:
     recipe = trainer.recipe
     log, window = Log(folder), Window(trainer.device)
     started, last_log, last_save, before = False, time.monotonic(), time.monotonic(), clock()
@@ -233,7 +249,6 @@ def run(
     window.check(trainer.step)
     save(trainer, folder)
     log.plot()
-    return not stop[0]
 
 
 def _row(trainer: Trainer, factor: float, mean: list[float]) -> dict[str, float]:

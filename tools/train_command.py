@@ -9,6 +9,7 @@ import json
 import sys
 from dataclasses import asdict
 from pathlib import Path
+from pickle import UnpicklingError
 
 import torch
 
@@ -57,9 +58,22 @@ def _passed_on(a: argparse.Namespace) -> list[str]:
     return [*options, "--compile"] if a.compile else options
 
 
+def _resume(trainer: Trainer, path: Path) -> None:
+    try:
+        trainer.load_state_dict(torch.load(path, map_location=trainer.device, weights_only=True))
+    except (RuntimeError, ValueError, KeyError, TypeError, EOFError, UnpicklingError) as error:
+        words = str(error).splitlines()[0] if str(error) else "it ends too early"
+        hint = "for another train.part, --start from this folder and name another --out"
+        raise OptionError(f"{path}: damaged, or the state of another recipe; {hint} ({words})") from error
+
+
 def main(argv: list[str]) -> int:
     """Run the command; gives its exit code."""
     a = parser().parse_args(argv)
+    if a.compare and (a.bundle or a.start or a.piece_megabytes < WHOLE):
+        raise OptionError("--compare trains from scratch and here: no --bundle, --start or --piece-megabytes with it")
+    if a.piece_megabytes < 1:
+        raise OptionError(f"pieces of {a.piece_megabytes} megabytes: at least 1")
     recipe = read_recipe(a.recipe, a.set)
     if a.bundle:
         print(write_bundle(a.bundle, recipe, a.data, a.start, _passed_on(a), a.bundle_megabytes), file=sys.stderr)
@@ -81,7 +95,7 @@ def main(argv: list[str]) -> int:
     if join(a.out / "state.pt"):
         if a.start:
             raise OptionError(f"{a.out} holds a state already: leave out --start to resume it, or name another folder")
-        trainer.load_state_dict(torch.load(a.out / "state.pt", map_location=device, weights_only=True))
+        _resume(trainer, a.out / "state.pt")
     (a.out / "recipe.json").write_text(json.dumps(asdict(recipe), indent=1) + "\n")
     complete = run(trainer, a.out, log_seconds=a.log_seconds, save_seconds=a.save_seconds)
     if a.piece_megabytes < WHOLE:

@@ -10,6 +10,8 @@ import sys
 from pathlib import Path
 
 import torch
+import torch.nn.functional as F
+from torch import Tensor
 
 from rarefy.codecs.any_codec import AnyCodec
 from rarefy.codecs.base import Codec, Unit
@@ -63,7 +65,7 @@ def _quantise(codec: Codec, pictures: list[Path]) -> None:
     integers = quantise_scales(bottleneck, calibrate, CALIBRATION_QUALITIES)
     bottleneck.exact = (integers, bottleneck.build_tables())
     with torch.inference_mode():
-        whole = [read_pixels(path)[:, :, :384, :384].float() / 255 for path in pictures]
+        whole = [_whole_squares(read_pixels(path)) for path in pictures]
         latents = [codec.analysis(x, Unit(-1, x.shape[2], x.shape[3])) for x in whole]
     last = QUALITY_LEVELS - 1
     pairs = [
@@ -73,6 +75,13 @@ def _quantise(codec: Codec, pictures: list[Path]) -> None:
     ]
     correct(bottleneck, pairs)
     bottleneck.exact = (bottleneck.exact_network(), bottleneck.build_tables(magnitudes_seen(bottleneck, pairs)))
+
+
+def _whole_squares(pixels: Tensor) -> Tensor:
+    """The upper left corner in 0..1, at most 384 by 384, of squares of 64; small pictures end in repetitions."""
+    height, width = (min(384, max(64, side // 64 * 64)) for side in pixels.shape[2:])
+    x = pixels[:, :, :height, :width].float() / 255
+    return F.pad(x, (0, width - x.shape[3], 0, height - x.shape[2]), mode="replicate")
 
 
 def cost(reference: Codec, codec: Codec, pictures: list[Path]) -> list[dict[str, float]]:

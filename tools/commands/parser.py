@@ -3,7 +3,7 @@
 from argparse import REMAINDER, ArgumentParser
 
 from rarefy import __version__
-from rarefy.tools.arguments import Parser, positive, positive_number, quality, region, seconds
+from rarefy.tools.arguments import Parser, piece_seconds, positive, quality, region, seconds
 from rarefy.tools.commands.rate import add_rate
 
 SUMMARY = "Learned codecs: small files that decode to the same symbols everywhere."
@@ -124,7 +124,7 @@ def _add_pack(parser: ArgumentParser) -> None:
     )
     parser.add_argument(
         "--seconds",
-        type=positive_number,
+        type=piece_seconds,
         metavar="N",
         help="cut sounds into samples of N seconds; what remains at the end of a file is left out",
     )
