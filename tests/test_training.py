@@ -23,7 +23,8 @@ from rarefy.tools.parts import part_of
 from rarefy.tools.patches import Patches, is_held_back, picture_files, read_scales
 from rarefy.tools.recipe import Recipe, read_recipe
 from rarefy.tools.replayed import Replayed
-from rarefy.tools.train import Trainer, averaged, build_model, rate_distortion, save, stratified
+from rarefy.tools.train import Trainer, averaged, build_model, rate_distortion, run, save, stratified
+from rarefy.tools.weights import whole_squares
 
 ROOT = Path(__file__).resolve().parents[1]
 CPU = torch.device("cpu")
@@ -410,6 +411,27 @@ def test_weights_of_a_run_come_back_in_pieces(recipe_file: Path, pictures: Path,
     pieces[0].unlink()
     with pytest.raises(WeightsError, match="do not fit"):
         start_from(fresh, tmp_path)
+
+
+def test_signals_are_the_callers_again_behind_a_run(recipe_file: Path, pictures: Path, tmp_path: Path) -> None:
+    """What comes behind it, such as the evaluation, can be interrupted."""
+    ours = (signal.SIGINT, signal.SIGTERM)
+    before = [signal.getsignal(number) for number in ours]
+    trainer = trainer_of(read_recipe(recipe_file, ["train.minutes=0.001"]), pictures)
+    assert run(trainer, tmp_path, log_seconds=60, save_seconds=60)
+    assert [signal.getsignal(number) for number in ours] == before
+
+
+@pytest.mark.parametrize(
+    ("height", "width", "wanted"),
+    [(290, 300, (256, 256)), (40, 500, (64, 384)), (64, 64, (64, 64)), (384, 400, (384, 384))],
+)
+def test_calibration_takes_pictures_of_any_size(height: int, width: int, wanted: tuple[int, int]) -> None:
+    pixels = torch.randint(0, 255, (1, 3, height, width), dtype=torch.uint8)
+    x = whole_squares(pixels)
+    assert x.shape[2:] == wanted and x.max() <= 1
+    seen = min(height, wanted[0])
+    torch.testing.assert_close(x[:, :, :seen], pixels[:, :, :seen, : wanted[1]].float() / 255)
 
 
 def command(recipe: Path, pictures: Path, out: Path, *more: str) -> list[str]:

@@ -65,7 +65,7 @@ def _quantise(codec: Codec, pictures: list[Path]) -> None:
     integers = quantise_scales(bottleneck, calibrate, CALIBRATION_QUALITIES)
     bottleneck.exact = (integers, bottleneck.build_tables())
     with torch.inference_mode():
-        whole = [_whole_squares(read_pixels(path)) for path in pictures]
+        whole = [whole_squares(read_pixels(path)) for path in pictures]
         latents = [codec.analysis(x, Unit(-1, x.shape[2], x.shape[3])) for x in whole]
     last = QUALITY_LEVELS - 1
     pairs = [
@@ -77,7 +77,7 @@ def _quantise(codec: Codec, pictures: list[Path]) -> None:
     bottleneck.exact = (bottleneck.exact_network(), bottleneck.build_tables(magnitudes_seen(bottleneck, pairs)))
 
 
-def _whole_squares(pixels: Tensor) -> Tensor:
+def whole_squares(pixels: Tensor) -> Tensor:
     """The upper left corner in 0..1, at most 384 by 384, of squares of 64; small pictures end in repetitions."""
     height, width = (min(384, max(64, side // 64 * 64)) for side in pixels.shape[2:])
     x = pixels[:, :, :height, :width].float() / 255
