@@ -51,6 +51,8 @@ def test_a_bundle_keeps_to_its_size_and_holds_what_is_held_back(
     held_back = [name for name in (f"{n}.png" for n in range(12)) if is_held_back(name, 3)]
     assert {Path(name).name for name in found if name.startswith("data/")} == {f"{n}.png" for n in range(12)}
     assert f"{12 - len(held_back)} of {12 - len(held_back)} files to train on, {len(held_back)} held back" in words
+    write_bundle(tmp_path / "twice.tar", recipe, [pictures, pictures / "a"], None, [], 60)
+    assert len([name for name in names(tmp_path / "twice.tar") if name.startswith("data/")]) == 12
     assert "rarefy/tools/train.py" in found and "rarefy/weights/image.toml" in found
     assert not [name for name in found if name.endswith((".safetensors", ".so")) or "rarefy/tests" in name]
 

@@ -173,6 +173,13 @@ def numbered(tmp_path: Path, height: int, width: int) -> Path:
     return path
 
 
+def test_a_picture_in_two_of_the_folders_counts_once(pictures: Path) -> None:
+    once = picture_files([pictures], 7, held_back=False)
+    for folders in ([pictures, pictures], [pictures, pictures / ".."], [pictures.parent, pictures]):
+        names = [p.name for p in picture_files(folders, 7, held_back=False) if p.resolve().parent == pictures.resolve()]
+        assert names == [p.name for p in once]
+
+
 def test_patches_are_parts_of_pictures_in_all_eight_poses(tmp_path: Path) -> None:
     size, height, width = 8, 12, 20
     patches = Patches([numbered(tmp_path, height, width)], size, (1.0,), CPU)

@@ -8,6 +8,7 @@ folder trains; on another day the same line goes on.
 import hashlib
 import io
 import json
+import os
 import shlex
 import tarfile
 from dataclasses import asdict
@@ -110,12 +111,11 @@ def _weights(start: Path | None) -> list[Entry]:
 def _data(recipe: Recipe, folders: list[Path], held_back: bool) -> list[Entry]:
     """One side of the split in the order of the names' hashes; a file keeps its name, which decides its side."""
     files_of = sound_files if isinstance(recipe.data, SoundRecipe) else picture_files
-    found = [
-        (f"data/{number}/{file.relative_to(folder)}", file)
-        for number, folder in enumerate(folders)
-        for file in files_of([folder], recipe.data.held_back_one_in, held_back=held_back)
-    ]
-    return sorted(found, key=lambda entry: hashlib.sha1(entry[0].encode()).digest())
+    one_in, found = recipe.data.held_back_one_in, {}
+    for number, folder in enumerate(folders):
+        for file in files_of([folder], one_in, held_back=held_back):
+            found.setdefault(os.path.abspath(file), (f"data/{number}/{file.relative_to(folder)}", file))
+    return sorted(found.values(), key=lambda entry: hashlib.sha1(entry[0].encode()).digest())
 
 
 def _taken(entry: Entry) -> int:

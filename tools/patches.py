@@ -5,6 +5,7 @@ of each picture widen the range of scales and lift the quality of lossy sources.
 """
 
 import hashlib
+import os
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
@@ -26,8 +27,13 @@ def is_held_back(name: str, one_in: int) -> bool:
 
 def picture_files(folders: list[Path], one_in: int, held_back: bool) -> list[Path]:
     """The pictures of one side of the split, sorted by name."""
-    files = sorted(p for folder in folders for p in folder.rglob("*") if p.suffix.lower() in SUFFIXES)
-    return [p for p in files if is_held_back(p.name, one_in) == held_back]
+    return [p for p in files_below(folders, SUFFIXES) if is_held_back(p.name, one_in) == held_back]
+
+
+def files_below(folders: list[Path], suffixes: set[str]) -> list[Path]:
+    """The files with these suffixes, sorted; one that is in two of the folders comes once."""
+    found = (p for folder in folders for p in folder.rglob("*") if p.suffix.lower() in suffixes)
+    return sorted({os.path.abspath(p): p for p in found}.values())
 
 
 def read_scales(path: Path, scales: tuple[float, ...], smallest: int) -> list[NDArray[np.uint8]]:
