@@ -111,7 +111,8 @@ def _weights(start: Path | None) -> list[Entry]:
 def _data(recipe: Recipe, folders: list[Path], held_back: bool) -> list[Entry]:
     """One side of the split in the order of the names' hashes; a file keeps its name, which decides its side."""
     files_of = sound_files if isinstance(recipe.data, SoundRecipe) else picture_files
-    one_in, found = recipe.data.held_back_one_in, {}
+    one_in = recipe.data.held_back_one_in
+    found: dict[str, Entry] = {}
     for number, folder in enumerate(folders):
         for file in files_of([folder], one_in, held_back=held_back):
             found.setdefault(os.path.abspath(file), (f"data/{number}/{file.relative_to(folder)}", file))
