@@ -150,6 +150,11 @@ def test_pieces_that_are_missing_make_no_state(tmp_path: Path) -> None:
             join(path)
         assert not path.exists()
     piece.write_bytes(data)
+    told = tmp_path / "state.pt.sha256"
+    told.rename(tmp_path / "elsewhere")
+    with pytest.raises(WeightsError, match=r"state\.pt\.sha256 is missing"):  # and no training that begins anew
+        join(path)
+    (tmp_path / "elsewhere").rename(told)
     assert join(path)
 
 

@@ -25,7 +25,7 @@ def join(path: Path) -> bool:
 
     Raises WeightsError where pieces are missing or damaged.
     """
-    if path.exists() or not _sum(path).exists():
+    if path.exists() or not (_sum(path).exists() or _piece(path, 0).exists()):
         return path.exists()
     part, digest, count = path.with_name(path.name + ".part"), hashlib.sha256(), 0
     with part.open("wb") as whole:
@@ -34,9 +34,9 @@ def join(path: Path) -> bool:
             digest.update(piece)
             whole.write(piece)
             count += 1
-    if digest.hexdigest() != _sum(path).read_text().strip():
+    if not _sum(path).exists() or digest.hexdigest() != _sum(path).read_text().strip():
         part.unlink()
-        raise WeightsError(f"{path}: its {count} pieces are not all, or not whole")
+        raise WeightsError(f"{path}: its {count} pieces are not all, or not whole, or {_sum(path).name} is missing")
     part.replace(path)
     return True
 
