@@ -12,13 +12,19 @@ from rarefy.models.transforms import STRIDE, Analysis, Synthesis, start_as_princ
 
 @dataclass(frozen=True)
 class ImageConfig:
-    """Sizes of the networks; lambdas are the ends of the range of quality (MSE on 0..255, as in CompressAI)."""
+    """Sizes of the networks; lambdas are the ends of the range of quality (MSE on 0..255, as in CompressAI).
+
+    more_fine_blocks, more_coarse_blocks: residual blocks that the analysis has beyond the synthesis's: it runs at
+    encoding only.
+    """
 
     latents: int = 320
     fine: int = 128
     fine_blocks: int = 6
     coarse: int = 320
     coarse_blocks: int = 3
+    more_fine_blocks: int = 0
+    more_coarse_blocks: int = 0
     width: int = 192
     hyper: int = 64
     lambda_low: float = 4e-4
@@ -40,7 +46,8 @@ class ImageCodec(Codec):
     def __init__(self, config: ImageConfig) -> None:
         super().__init__()
         c = self.config = config
-        self.g_a = Analysis(c.latents, c.fine, c.fine_blocks, c.coarse, c.coarse_blocks)
+        fine_blocks, coarse_blocks = c.fine_blocks + c.more_fine_blocks, c.coarse_blocks + c.more_coarse_blocks
+        self.g_a = Analysis(c.latents, c.fine, fine_blocks, c.coarse, coarse_blocks)
         self.g_s = Synthesis(c.latents, c.fine, c.fine_blocks, c.coarse, c.coarse_blocks)
         self.bottleneck = Hyperprior(
             HyperAnalysis(c.latents, c.width, c.hyper),

@@ -37,8 +37,12 @@ HYPER_STRIDE = 4
 
 
 class ScaleSteps(Protocol):
-    """A module that gives scales: `rarefy.models.hyper.ScaleNetwork` says what goes in and out."""
+    """A module that gives scales: `rarefy.models.hyper.ScaleNetwork` says what goes in and out.
 
+    stream_exponent: what passes from features to heads is bounded as integers in steps of 2^-stream_exponent are.
+    """
+
+    stream_exponent: int
     heads: nn.ModuleList
     position: nn.Parameter
 
@@ -235,22 +239,38 @@ class Hyperprior(Gains):
         )
         return Trial(y_hat * back, bits.sum() + hyper_bits, lower, higher, v.detach() - symbols, gain)
 
+    @torch.no_grad()
+    def settled(self, y: Tensor, position: Tensor) -> tuple[Tensor, Tensor]:
+        """What stays as it is while scales are fitted: features [B, width, h, w] and symbols [B, latents, h, w]."""
+        scaled = y * self.gains(position)[0]
+        features = self.scales.features(self.h_a(scaled).float().round(), along_quality(self.embedding, position))
+        return features, self._residuals(scaled, features, position)[1].round()
+
     def _code(self, scaled: Tensor, features: Tensor, position: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """The four steps: reconstructed latents, what was rounded for them, and the inverse scales of that."""
-        spread, start = self.spread(position), self.start_index(position)
-        masks = step_masks(self.phases, *scaled.shape[1:])
-        index, v = torch.zeros_like(scaled), torch.zeros_like(scaled)
-        y_hat, magnitudes = torch.zeros_like(scaled), torch.zeros_like(scaled)
-        for step, mask in enumerate(masks):
+        y_hat, v = self._residuals(scaled, features, position)
+        return y_hat, v, self.inverse_scales(features, round_through(v), position)
+
+    def _residuals(self, scaled: Tensor, features: Tensor, position: Tensor) -> tuple[Tensor, Tensor]:
+        """The four steps of the means: reconstructed latents, and what was rounded for them."""
+        spread = self.spread(position)
+        y_hat, v = torch.zeros_like(scaled), torch.zeros_like(scaled)
+        for step, mask in enumerate(step_masks(self.phases, *scaled.shape[1:])):
             mu = self.means.step(step, features, torch.asinh(y_hat / spread)).float() * spread
-            index = torch.where(mask, self.scales.step(step, features, magnitudes).float(), index)
             residual = scaled - mu
-            symbol = round_through(residual)
             v = torch.where(mask, residual, v)
-            y_hat = torch.where(mask, symbol + mu, y_hat)
-            magnitudes = torch.where(mask, torch.asinh(symbol.abs()), magnitudes)
-        inverse_scale = torch.exp(-SCALE_STEP * at_least(start + index, 0.0).clamp(max=SCALE_COUNT - 1)) / SCALE_LOW
-        return y_hat, v, inverse_scale
+            y_hat = torch.where(mask, round_through(residual) + mu, y_hat)
+        return y_hat, v
+
+    def inverse_scales(self, features: Tensor, symbols: Tensor, position: Tensor) -> Tensor:
+        """The four steps of the scales: one over each symbol's logistic scale, in the shape of the symbols."""
+        magnitudes = torch.asinh(symbols.abs())
+        index, known = torch.zeros_like(symbols), torch.zeros_like(symbols)
+        for step, mask in enumerate(step_masks(self.phases, *symbols.shape[1:])):
+            index = torch.where(mask, self.scales.step(step, features, known).float(), index)
+            known = torch.where(mask, magnitudes, known)
+        index = at_least(self.start_index(position) + index, 0.0).clamp(max=SCALE_COUNT - 1)
+        return torch.exp(-SCALE_STEP * index) / SCALE_LOW
 
     @torch.no_grad()
     def build_tables(self, seen: NDArray[np.int64] | None = None) -> Tables:

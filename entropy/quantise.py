@@ -1,9 +1,9 @@
 """Post-training quantisation of the scale network: floats in, `IntegerScaleNetwork` out, at export only.
 
-Activations get one power-of-two step per channel, from a percentile over calibration pictures. The features share their
-steps with the outputs of the contexts, which reach three times as far but seldom do: there a channel gets a finer step
-where rounding costs more than clamping. Weights get one power-of-two step per output channel. What it all costs in rate
-is measured at every export.
+Activations get one power-of-two step per channel, from a percentile over calibration pictures; what passes from the
+features to the heads has one step for all, which the float network is trained to keep within
+(`rarefy.models.hyper`). Weights get one power-of-two step per output channel. What it all costs in rate is measured
+at every export.
 """
 
 import math
@@ -24,24 +24,14 @@ from rarefy.entropy.integer import (
     IntegerScaleNetwork,
 )
 
-POINTS = ("up_coarse", "up_fine", "spatial", "expand", "block_coarse", "0", "1", "2")  # whose outputs need a step
-
-
-EXPONENTS = range(-4, 13)  # that a step may have
-CLAMPED = 16.0  # times what a clamped value is off by, squared: channels are clamped together, which adds up
-Calibration = tuple[float, Callable[[], None]]  # how much it counts, and what runs the float network
+POINTS = ("up_coarse", "block_coarse", "spatial", "expand")  # whose outputs need a step
 
 
 class Ranges:
-    """What each channel gives at named points while a function runs: its usual peak, and the cost of steps there.
-
-    Costs are those of the outputs of contexts, for each of `EXPONENTS`, times `weight`.
-    """
+    """What each channel gives at named points while a function runs: its usual peak."""
 
     def __init__(self, modules: dict[str, nn.Module], quantile: float = 0.995) -> None:
         self.peaks: dict[str, Tensor] = {}
-        self.costs: dict[str, Tensor] = {}
-        self.weight = 1.0
         self._handles = [m.register_forward_hook(self._hook(name, quantile)) for name, m in modules.items()]
 
     def _hook(self, name: str, quantile: float) -> Callable[..., None]:
@@ -51,26 +41,11 @@ class Ranges:
             rank = max(1, math.ceil(quantile * values.shape[1]))
             peak = values.kthvalue(rank, 1).values
             self.peaks[name] = torch.maximum(self.peaks.get(name, torch.zeros_like(peak)), peak)
-            if _is_context(name):
-                costs = torch.stack([_cost(values, exponent) for exponent in EXPONENTS])
-                self.costs[name] = self.costs.get(name, torch.zeros_like(costs)) + self.weight * costs
 
         return see
 
     def exponents(self, *names: str, largest: int = PEAK) -> Tensor:
-        """The finest power-of-two step of each channel at which all these points stay within `largest`.
-
-        Contexts may leave it where that costs less than a coarser step.
-        """
-        usual = self._within(names, largest)
-        contexts = [name for name in names if name in self.costs]
-        if not contexts:
-            return usual
-        cheapest = torch.stack([self.costs[name] for name in contexts]).sum(0).argmin(0) + EXPONENTS[0]
-        others = self._within([name for name in names if name not in contexts], largest)
-        return torch.maximum(usual, torch.minimum(cheapest, others))
-
-    def _within(self, names: Sequence[str], largest: int) -> Tensor:
+        """The finest power-of-two step of each channel at which all these points stay within `largest`."""
         peak = torch.stack([self._of(name) for name in names]).amax(0)
         floor = float(peak.max()) / 64 + 1e-6  # a channel that hardly speaks needs no step finer than this
         return torch.floor(torch.log2(largest / peak.clamp_min(floor))).to(torch.int64)
@@ -78,23 +53,12 @@ class Ranges:
     def _of(self, name: str) -> Tensor:
         """A point before a pixel-shuffle has four channels for each one after it."""
         peak = self.peaks[name]
-        return peak.reshape(-1, 4).amax(1) if name in ("up_coarse", "up_fine") else peak
+        return peak.reshape(-1, 4).amax(1) if name == "up_coarse" else peak
 
     def close(self) -> None:
         """Stop looking."""
         for handle in self._handles:
             handle.remove()
-
-
-def _is_context(name: str) -> bool:
-    place, _, number = name.rpartition(".")
-    return place == "contexts" and number.isdigit()
-
-
-def _cost(magnitudes: Tensor, exponent: int) -> Tensor:
-    """Squared error of each channel under steps of 2^-exponent: of rounding, and of clamping at `PEAK` steps."""
-    step = 2.0**-exponent
-    return CLAMPED * (magnitudes - PEAK * step).clamp_min(0).square().mean(1) + step**2 / 12
 
 
 def quantise_layer(target: nn.Module, conv: nn.Module, inputs: Tensor, outputs: Tensor, least_shift: int = 1) -> None:
@@ -122,7 +86,7 @@ def quantise_scale_network(
     embedding: Tensor,
     hyper: int,
     tables: int,
-    calibrations: Iterable[Calibration],
+    calibrations: Iterable[Callable[[], None]],
 ) -> IntegerScaleNetwork:
     """Quantise a `ScaleNetwork`.
 
@@ -130,7 +94,7 @@ def quantise_scale_network(
     calibrations run the float network over pictures. Raises WeightsError if the result cannot be proved exact.
     """
     ranges = Ranges({name: m for name, m in network.named_modules() if name.rpartition(".")[2] in POINTS})
-    for ranges.weight, run in calibrations:
+    for run in calibrations:
         run()
     ranges.close()
     levels, latents = start.shape
@@ -152,7 +116,7 @@ def quantise_scales(
     """Quantise the scale network of a bottleneck.
 
     run: brings calibration pictures through the float networks at a quality position in 0..1; positions: those that are
-    wanted. An index that is off by one costs about e^(-2 position) as much of the rate as at position 0 (measured).
+    wanted.
     """
     levels = torch.linspace(0, 1, QUALITY_LEVELS, device=bottleneck.sigma.device)
     with torch.no_grad():
@@ -163,7 +127,7 @@ def quantise_scales(
             embedding,
             bottleneck.prior.shape[2],
             SCALE_COUNT,
-            [(math.exp(-2 * position), partial(run, position)) for position in positions],
+            [partial(run, position) for position in positions],
         )
 
 
@@ -183,7 +147,7 @@ def _quantise_layers(result: IntegerScaleNetwork, network: ScaleSteps, ranges: R
 
     coarse = ranges.exponents("up_coarse", "block_coarse")
     contexts = [f"contexts.{i}" for i in range(len(result.contexts))]
-    fine = ranges.exponents("up_fine", "blocks_fine.0", "blocks_fine.1", *contexts)
+    fine = torch.full_like(coarse, network.stream_exponent)
     layer("up_coarse", torch.zeros(hyper, dtype=torch.int64), coarse.repeat_interleave(4))
     block("block_coarse", coarse)
     layer("up_fine", coarse, fine.repeat_interleave(4))

@@ -278,9 +278,7 @@ def test_quantised_network_follows_the_float_one() -> None:
         features = network.features(z, embedding[2:3])
         return [network.step(step, features, torch.asinh(symbols.abs())) for step in range(STEPS)]
 
-    exact = quantise_scale_network(
-        network, start, embedding, HYPER, TABLES, [(1.0, lambda: (outputs(network), None)[1])]
-    )
+    exact = quantise_scale_network(network, start, embedding, HYPER, TABLES, [lambda: (outputs(network), None)[1]])
     features = exact.features(z.permute(0, 2, 3, 1).contiguous(), 2)
     for step, wanted in enumerate(outputs(network)):
         hidden = exact.hidden(step, features, exact.magnitudes_of(symbols.permute(0, 2, 3, 1), features))
@@ -301,7 +299,7 @@ def test_integers_survive_being_restored() -> None:
         for step in range(STEPS):
             network.step(step, features, symbols)
 
-    first = quantise_scale_network(network, start, embedding, HYPER, TABLES, [(1.0, calibrate)])
+    first = quantise_scale_network(network, start, embedding, HYPER, TABLES, [calibrate])
     restored = ScaleNetwork(LATENTS, WIDTH, HYPER, STEPS)
     restore_scale_network(first, restored)
     originals = dict(network.named_modules())

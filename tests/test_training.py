@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -14,17 +15,20 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from safetensors.torch import save_file
 from torch import Tensor
 
 from rarefy.codecs.registry import build
+from rarefy.codecs.weights import candidates, load_codec
 from rarefy.errors import MediaError, OptionError, WeightsError
+from rarefy.models.layers import PartialBlock
 from rarefy.tools.checkpoint import start_from, write_weights
 from rarefy.tools.parts import part_of
 from rarefy.tools.patches import Patches, is_held_back, picture_files, read_scales
 from rarefy.tools.recipe import Recipe, read_recipe
 from rarefy.tools.replayed import Replayed
 from rarefy.tools.train import Trainer, averaged, build_model, rate_distortion, run, save, stratified
-from rarefy.tools.weights import whole_squares
+from rarefy.tools.weights import _as_bfloat16, whole_squares
 
 ROOT = Path(__file__).resolve().parents[1]
 CPU = torch.device("cpu")
@@ -97,7 +101,11 @@ def trainer_of(recipe: Recipe, folder: Path) -> Trainer:
 
 def test_the_shipped_recipe_builds_the_shipped_sizes() -> None:
     recipe = read_recipe(ROOT / "recipes/image.toml", [])
-    assert build(recipe.codec, recipe.model).config == build("image", {}).config
+    config = build(recipe.codec, recipe.model).config
+    if candidates("image"):
+        assert config == load_codec("image").config
+    deeper = {"more_fine_blocks", "more_coarse_blocks"}  # than by default: weights of before name no such sizes
+    assert {k for k, v in asdict(config).items() if v != getattr(build("image", {}).config, k)} == deeper
     assert recipe.data.patch % 64 == 0 and recipe.train.seed == 1
 
 
@@ -416,8 +424,48 @@ def test_weights_of_a_run_come_back_in_pieces(recipe_file: Path, pictures: Path,
     for (name, found), wanted in zip(fresh.state_dict().items(), model.state_dict().values(), strict=True):
         assert torch.equal(found, wanted.half().float()), name
     pieces[0].unlink()
-    with pytest.raises(WeightsError, match="do not fit"):
+    with pytest.raises(WeightsError, match="pieces of weights"):
         start_from(fresh, tmp_path)
+
+
+def test_a_trained_network_grows_deeper_and_gives_what_it_gave(
+    recipe_file: Path, pictures: Path, tmp_path: Path
+) -> None:
+    recipe = read_recipe(recipe_file, [])
+    trainer = trainer_of(recipe, pictures)
+    trainer.train_step(1.0)
+    write_weights(trainer.model, tmp_path, 10**6)
+    same, deeper = (build(recipe.codec, recipe.model | more) for more in ({}, {"more_fine_blocks": 2}))
+    assert len(deeper.state_dict()) > len(same.state_dict())
+    for model in (same, deeper):
+        start_from(model, tmp_path, grow=True)
+    x = torch.rand(1, 3, 64, 64)
+    assert all(torch.equal(a, b) for a, b in zip(same(x, 50.0), deeper(x, 50.0), strict=True))
+    with pytest.raises(WeightsError, match="do not fit"):  # wider is another network
+        start_from(build(recipe.codec, recipe.model | {"coarse": 24}), tmp_path, grow=True)
+    with pytest.raises(WeightsError, match="do not fit"):  # and an export takes what is there
+        start_from(deeper, tmp_path)
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(WeightsError, match="no weights"):
+        start_from(deeper, tmp_path / "empty", grow=True)
+    kept = {k: v for k, v in same.state_dict().items() if not k.startswith("bottleneck.means.contexts")}
+    save_file(kept, tmp_path / "weights-0.safetensors")
+    with pytest.raises(WeightsError, match="do not fit"):  # an entropy model does not grow
+        start_from(deeper, tmp_path, grow=True)
+
+
+@torch.no_grad()
+def test_an_export_rounds_what_bfloat16_would_round_anyway(recipe_file: Path, pictures: Path, tmp_path: Path) -> None:
+    """Decoders in float32 and in bfloat16 then multiply with the same weights; small ones survive 16-bit floats too."""
+    model = trainer_of(read_recipe(recipe_file, []), pictures).model
+    for number, parameter in enumerate(model.g_s.parameters()):
+        torch.nn.init.normal_(parameter, std=10.0 ** -(number % 7))
+    _as_bfloat16(model)
+    blocks = [m for m in model.g_s.modules() if isinstance(m, PartialBlock)]
+    assert len(blocks) == 2 and not torch.equal(model.g_s.last.weight, model.g_s.last.weight.bfloat16().float())
+    for parameter in (p for block in blocks for p in block.parameters()):
+        stored = parameter.half().float()
+        assert torch.equal(stored, stored.bfloat16().float()) and stored.isfinite().all()
 
 
 def test_signals_are_the_callers_again_behind_a_run(recipe_file: Path, pictures: Path, tmp_path: Path) -> None:

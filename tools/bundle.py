@@ -16,9 +16,8 @@ from pathlib import Path
 
 import rarefy
 from rarefy.errors import OptionError
-from rarefy.tools.patches import picture_files
+from rarefy.tools.pools import files_of
 from rarefy.tools.recipe import Recipe, SoundRecipe
-from rarefy.tools.sound_patches import sound_files
 
 CODE = ("*.py", "py.typed", "*.toml")
 NOT_CODE = {"tests", "docs", "results", "build", "examples", "recipes", "dist", "demo"}
@@ -110,11 +109,10 @@ def _weights(start: Path | None) -> list[Entry]:
 
 def _data(recipe: Recipe, folders: list[Path], held_back: bool) -> list[Entry]:
     """One side of the split in the order of the names' hashes; a file keeps its name, which decides its side."""
-    files_of = sound_files if isinstance(recipe.data, SoundRecipe) else picture_files
     one_in = recipe.data.held_back_one_in
     found: dict[str, Entry] = {}
     for number, folder in enumerate(folders):
-        for file in files_of([folder], one_in, held_back=held_back):
+        for file in files_of(recipe.codec, [folder], one_in, held_back=held_back):
             found.setdefault(os.path.abspath(file), (f"data/{number}/{file.relative_to(folder)}", file))
     return sorted(found.values(), key=lambda entry: hashlib.sha1(entry[0].encode()).digest())
 

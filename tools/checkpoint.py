@@ -2,24 +2,54 @@
 
 from pathlib import Path
 
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from rarefy.codecs.weights import read_weights
 from rarefy.errors import WeightsError
+from rarefy.models.layers import PartialBlock
+
+TRANSFORMS = {"g_a", "g_s"}  # whose depth may grow
 
 
-def start_from(model: nn.Module, path: Path) -> None:
-    """Take all weights from a shipped weights file, or from the pieces that a run of the same recipe left in `path`."""
+def start_from(model: nn.Module, path: Path, *, grow: bool = False) -> None:
+    """Take all weights from a shipped weights file, or from the pieces that a run left in `path`.
+
+    grow: residual blocks of the transforms that the weights lack stay as `model` has them. Zero-started, they change
+    nothing before the first step, and so a trained network grows deeper. Everything else must fit; WeightsError says
+    what does not.
+    """
+    found = _read_pieces(path) if path.is_dir() else read_weights(path).state_dict()
     try:
-        if path.is_dir():
-            pieces = [load_file(p) for p in sorted(path.glob("weights-*.safetensors"))]
-            model.load_state_dict({k: v.float() for piece in pieces for k, v in piece.items()})
-        else:
-            model.load_state_dict(read_weights(path).state_dict())
-    except (OSError, RuntimeError, SafetensorError) as error:
+        model.load_state_dict((_of_new_blocks(model, found) if grow else {}) | found)
+    except RuntimeError as error:
         raise WeightsError(f"{path}: these weights do not fit the recipe: {error}") from error
+
+
+def _read_pieces(folder: Path) -> dict[str, Tensor]:
+    paths = sorted(folder.glob("weights-*.safetensors"))
+    if not paths:
+        raise WeightsError(f"{folder}: no weights there")
+    found: dict[str, Tensor] = {}
+    for path in paths:
+        try:
+            with safe_open(path, "pt") as piece:
+                count = int((piece.metadata() or {}).get("pieces", len(paths)))
+                found |= {name: piece.get_tensor(name).float() for name in piece.keys()}  # noqa: SIM118  # no mapping
+        except (OSError, ValueError, SafetensorError) as error:
+            raise WeightsError(f"{path}: no weights that can be read: {error}") from error
+        if count != len(paths):
+            raise WeightsError(f"{folder}: {len(paths)} of {count} pieces of weights")
+    return found
+
+
+def _of_new_blocks(model: nn.Module, found: dict[str, Tensor]) -> dict[str, Tensor]:
+    """The model's own tensors of residual blocks of its transforms of which `found` has nothing."""
+    blocks = [f"{name}." for name, module in model.named_modules() if isinstance(module, PartialBlock)]
+    transforms = [block for block in blocks if TRANSFORMS & set(block.split("."))]
+    new = tuple(block for block in transforms if not any(name.startswith(block) for name in found))
+    return {name: tensor for name, tensor in model.state_dict().items() if name.startswith(new)}
 
 
 def write_weights(model: nn.Module, folder: Path, piece_bytes: int) -> None:
@@ -34,4 +64,4 @@ def write_weights(model: nn.Module, folder: Path, piece_bytes: int) -> None:
             size = half.nbytes
         pieces[-1][name] = half
     for number, piece in enumerate(pieces):
-        save_file(piece, folder / f"weights-{number}.safetensors")
+        save_file(piece, folder / f"weights-{number}.safetensors", {"pieces": str(len(pieces))})

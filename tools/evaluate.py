@@ -8,11 +8,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from rarefy.codecs.any_codec import AnyCodec
-from rarefy.codecs.registry import find
 from rarefy.codecs.sound import SoundCodec
 from rarefy.tools.evaluate_sounds import evaluate_sounds
-from rarefy.tools.patches import picture_files
-from rarefy.tools.sound_patches import sound_files
+from rarefy.tools.pools import files_of
 
 POSITIONS = (0.05, 0.15, 0.30, 0.45, 0.60, 0.75, 0.90)
 
@@ -47,8 +45,7 @@ def evaluate_held_back(model: AnyCodec, folders: list[Path], one_in: int) -> lis
 
 def held_back_files(folders: list[Path], codec: str, one_in: int) -> list[Path]:
     """The held-back side of folders of the codec's medium."""
-    files_of = sound_files if find(codec).media == "sound" else picture_files
-    return files_of(folders, one_in, held_back=True)
+    return files_of(codec, folders, one_in, held_back=True)
 
 
 def evaluate(model: nn.Module, files: list[Path], positions: tuple[float, ...] = POSITIONS) -> list[dict[str, float]]:

@@ -6,7 +6,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from rarefy.codecs.registry import build
+from rarefy.codecs.registry import build, find
 from rarefy.codecs.sound import SoundCodec
 from rarefy.codecs.sound_level import SPREAD
 from rarefy.errors import OptionError
@@ -35,12 +35,18 @@ class SoundPool:
         return torch.cat([self.stereo.draw(count, generator), self.mono.draw(count, generator)], 1)
 
 
+def files_of(codec: str, folders: list[Path], one_in: int, held_back: bool) -> list[Path]:
+    """The pictures or sounds, as the codec's medium asks for, of one side of the split, sorted by name."""
+    kind = sound_files if find(codec).media == "sound" else picture_files
+    return kind(folders, one_in, held_back=held_back)
+
+
 def pool_of(recipe: Recipe, folders: list[Path], device: torch.device, workers: int) -> tuple[Pool, str]:
     """The pool of a recipe, without what is held back, and what it holds in words."""
     d = recipe.data
     if isinstance(d, SoundRecipe):
         return _sounds(recipe, d, folders, device, workers)
-    files = picture_files(folders, d.held_back_one_in, held_back=False)
+    files = files_of(recipe.codec, folders, d.held_back_one_in, held_back=False)
     patches = Patches(files, d.patch, d.scales, device, drawn=d.drawn, workers=workers)
     return patches, f"{len(files)} pictures, {patches.megapixels:.0f} megapixels at all scales"
 
@@ -51,7 +57,7 @@ def _sounds(
     codec = build(recipe.codec, recipe.model)
     if not isinstance(codec, SoundCodec):
         raise OptionError(f'codec "{recipe.codec}" is not trained on sounds')
-    files = sound_files(folders, d.held_back_one_in, held_back=False)
+    files = files_of(recipe.codec, folders, d.held_back_one_in, held_back=False)
     pools = []
     for part in (codec.stereo, codec.mono):
         chosen = _chosen(files, part.sample_rate, d.slow_one_in)

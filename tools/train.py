@@ -21,7 +21,7 @@ from rarefy.models.layers import PartialBlock
 from rarefy.tools.muon import Muon
 from rarefy.tools.parts import choose
 from rarefy.tools.pools import Pool
-from rarefy.tools.recipe import Recipe, TrainRecipe
+from rarefy.tools.recipe import Recipe
 from rarefy.tools.replayed import Replayed
 from rarefy.tools.training_log import COLUMNS, Log, Window
 
@@ -61,18 +61,18 @@ def _signal(patches: Tensor) -> Tensor:
     return patches if patches.is_floating_point() else patches.float() / 255
 
 
-def optimisers(model: nn.Module, recipe: TrainRecipe) -> list[torch.optim.Optimizer]:
+def optimisers(model: nn.Module, adam: float, muon: float) -> list[torch.optim.Optimizer]:
     """Muon for the weights of residual blocks, Adam for the rest, or for all where Muon's rate is 0."""
     trained = [p for p in model.parameters() if p.requires_grad]
     blocks = [m for m in model.modules() if isinstance(m, PartialBlock)]
-    hidden = {p for block in blocks for p in block.parameters() if p.dim() == 4 and recipe.muon}
+    hidden = {p for block in blocks for p in block.parameters() if p.dim() == 4 and muon}
     rest = [p for p in trained if p not in hidden]
     matrices = [p for p in trained if p in hidden]
     found: list[torch.optim.Optimizer] = []
     if rest:
-        found.append(torch.optim.Adam(rest, lr=recipe.adam, betas=(0.9, 0.99), fused=True))
+        found.append(torch.optim.Adam(rest, lr=adam, betas=(0.9, 0.99), fused=True))
     if matrices:
-        found.append(Muon(matrices, lr=recipe.muon))
+        found.append(Muon(matrices, lr=muon))
     return found
 
 
@@ -84,7 +84,7 @@ class Trainer:
         self.device = patches.device
         self.generator = torch.Generator(self.device).manual_seed(recipe.train.seed)
         choose(model, recipe.train.part)
-        self.optimisers = optimisers(model, recipe.train)
+        self.optimisers = optimisers(model, recipe.train.adam, recipe.train.muon)
         self.rates = [g["lr"] for o in self.optimisers for g in o.param_groups]
         self.ema = [p.detach().clone() for p in model.parameters()]
         self.norm = torch.zeros((), device=self.device)

@@ -89,7 +89,7 @@ def main(argv: list[str]) -> int:
     print(words, file=sys.stderr, flush=True)
     model = build_model(recipe, patches, device)
     if a.start:
-        start_from(model, a.start)
+        start_from(model, a.start, grow=True)
     trainer = Trainer(recipe, patches, model, a.compile)
     a.out.mkdir(parents=True, exist_ok=True)
     if join(a.out / "state.pt"):

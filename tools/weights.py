@@ -1,4 +1,4 @@
-"""`rarefy weights export RUN -o FILE`, `convert` and `verify FILE`: from a training run, ours or another's, to weights.
+"""`rarefy weights export RUN -o FILE`, `fit`, `convert`, `verify`: from a training run, ours or another's, to weights.
 
 An export takes the averaged weights in 16 bits, quantises the scale network by calibration on training pictures, proves
 that its sums are exact, builds the tables, and measures what all this costs in rate.
@@ -7,11 +7,12 @@ that its sums are exact, builds the tables, and measures what all this costs in 
 import argparse
 import json
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 from rarefy.codecs.any_codec import AnyCodec
 from rarefy.codecs.base import Codec, Unit
@@ -25,12 +26,15 @@ from rarefy.entropy.gains import QUALITY_LEVELS
 from rarefy.entropy.hyperprior import Hyperprior
 from rarefy.entropy.lattice import Lattice
 from rarefy.entropy.quantise import quantise_scales
-from rarefy.errors import WeightsError
-from rarefy.tools.checkpoint import start_from
+from rarefy.errors import OptionError, WeightsError
+from rarefy.models.layers import PartialBlock
+from rarefy.tools.checkpoint import start_from, write_weights
 from rarefy.tools.evaluate import rate_and_psnr, read_pixels
 from rarefy.tools.export_sounds import cost_of_sounds, prove_round_trip
-from rarefy.tools.patches import picture_files
-from rarefy.tools.sound_patches import sound_files
+from rarefy.tools.fit_scales import BATCH, fit, settle
+from rarefy.tools.patches import Patches, picture_files
+from rarefy.tools.pools import files_of
+from rarefy.tools.train import stratified
 
 CALIBRATION_QUALITIES = (0.0, 0.25, 0.5, 0.75, 1.0)
 LEVELS_APART = 6  # each picture corrects every sixth level, the next picture the levels behind those
@@ -49,8 +53,22 @@ def export(run: Path, pictures: list[Path]) -> AnyCodec:
         if isinstance(bottleneck, Lattice):
             bottleneck.make_exact()
     if isinstance(codec, Codec) and isinstance(codec.bottleneck, Hyperprior):
+        _as_bfloat16(codec)
         _quantise(codec, pictures)
     return codec
+
+
+@torch.no_grad()
+def _as_bfloat16(codec: nn.Module) -> None:
+    """Round the weights that decoders may run in bfloat16 to what it holds: they are the same in every precision.
+
+    They belong to the blocks of the synthesis. Storing them in 16-bit floats changes nothing about that: where those
+    have fewer bits than bfloat16, what they hold it holds too.
+    """
+    for name, block in codec.named_modules():
+        if name.startswith("g_s.") and isinstance(block, PartialBlock):
+            for parameter in block.parameters():
+                parameter.copy_(parameter.bfloat16())
 
 
 def _quantise(codec: Codec, pictures: list[Path]) -> None:
@@ -104,19 +122,18 @@ def cost(reference: Codec, codec: Codec, pictures: list[Path]) -> list[dict[str,
 
 
 def _export(a: argparse.Namespace) -> int:
-    is_sound = find(json.loads((a.run / "recipe.json").read_text())["codec"]).media == "sound"
-    files_of = sound_files if is_sound else picture_files
-    files = files_of(a.data, a.held_back_one_in, held_back=False)
+    name = json.loads((a.run / "recipe.json").read_text())["codec"]
+    files = files_of(name, a.data, a.held_back_one_in, held_back=False)
     if not files:
         raise WeightsError("no training data to calibrate on: name its folder with --data")
     step = max(1, len(files) // a.pictures)
-    codec = export(a.run, [] if is_sound else files[::step][: a.pictures])
+    codec = export(a.run, [] if find(name).media == "sound" else files[::step][: a.pictures])
     a.output.parent.mkdir(parents=True, exist_ok=True)
     digest = save_weights(codec, a.output)
     size = a.output.stat().st_size / 1e6
     largest, limit = codec.prove_bounds()
     print(f"{a.output}: {size:.1f} MB, sha256 {digest.hex()}, largest sum {largest} of {limit}", file=sys.stderr)
-    held_back = files_of(a.data, a.held_back_one_in, held_back=True)[: a.pictures]
+    held_back = files_of(name, a.data, a.held_back_one_in, held_back=True)[: a.pictures]
     if not held_back:
         print("rarefy: hint: nothing is held back, so what the export costs is not measured", file=sys.stderr)
         return 0
@@ -134,6 +151,43 @@ def _costs(reference: AnyCodec, codec: AnyCodec, held_back: list[Path]) -> list[
         return cost_of_sounds(reference, codec, held_back, CHECK_QUALITIES)
     assert isinstance(reference, Codec) and isinstance(codec, Codec)
     return cost(reference, codec, held_back)
+
+
+def _fit(a: argparse.Namespace) -> int:
+    recipe = json.loads((a.run / "recipe.json").read_text())
+    codec = build(recipe["codec"], recipe["model"]).eval()
+    start_from(codec, a.run)
+    if not (isinstance(codec, Codec) and isinstance(codec.bottleneck, Hyperprior)):
+        raise WeightsError(f'codec "{codec.name}" has no scale network to fit')
+    torch.set_num_threads(a.threads)
+    if a.patches < BATCH or a.minutes <= 0:
+        raise OptionError(f"a fit needs {BATCH} patches at least, and time")
+    if list(a.output.glob("weights-*.safetensors")):
+        raise OptionError(f"{a.output} holds weights already: name another folder")
+    d = recipe["data"]
+    files = files_of(codec.name, a.data, d["held_back_one_in"], held_back=False)
+    cpu = torch.device("cpu")
+    pool = Patches(files, d["patch"], tuple(d["scales"]), cpu, drawn=d["drawn"], workers=a.threads)
+    generator = torch.Generator().manual_seed(a.seed)
+    patches = settle(codec.bottleneck, _latents(codec, pool, a.patches // BATCH, generator))
+    del pool
+    print(f"{len(patches.positions)} patches of {len(files)} pictures", file=sys.stderr, flush=True)
+    steps = fit(codec.bottleneck, patches, 60 * a.minutes, a.seed, say=lambda words: print(words, file=sys.stderr))
+    a.output.mkdir(parents=True, exist_ok=True)
+    write_weights(codec, a.output, 10**12)
+    (a.output / "recipe.json").write_text(json.dumps(recipe, indent=1) + "\n")
+    print(f"{a.output}: {steps} steps", file=sys.stderr)
+    return 0
+
+
+def _latents(codec: Codec, pool: Patches, batches: int, generator: torch.Generator) -> Iterator[tuple[Tensor, Tensor]]:
+    """Latents of random patches and the qualities at which they count."""
+    for _ in range(batches):
+        x = pool.draw(BATCH, generator).float().div(255).contiguous(memory_format=torch.channels_last)
+        position = stratified(BATCH, x.device, generator)
+        with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16):
+            y = codec.analysis(x, Unit(-1, x.shape[2], x.shape[3]))
+        yield y.float(), position
 
 
 def _verify(a: argparse.Namespace) -> int:
@@ -179,6 +233,15 @@ def parser() -> argparse.ArgumentParser:
     e.add_argument("--pictures", type=int, default=12, help="how many files of it")
     e.add_argument("--held-back-one-in", type=int, default=50, help="as in the recipe")
     e.set_defaults(action=_export)
+    f = verbs.add_parser("fit", help="fit the scales of a run's entropy model to its latents, which stay as they are")
+    f.add_argument("run", type=Path, help="folder of a complete run")
+    f.add_argument("-o", "--output", type=Path, required=True, help="the folder to write, to export from")
+    f.add_argument("--data", type=Path, nargs="+", required=True, help="folders of the training data")
+    f.add_argument("--minutes", type=float, default=12.0, help="of fitting")
+    f.add_argument("--patches", type=int, default=4800, help="how many are looked at: half a megabyte each")
+    f.add_argument("--threads", type=int, default=2, help="CPU threads")
+    f.add_argument("--seed", type=int, default=0, help="of patches and steps")
+    f.set_defaults(action=_fit)
     c = verbs.add_parser("convert", help="make a weights file from a checkpoint that others published")
     c.add_argument("kind", choices=["walloc"], help="whose checkpoint it is: WaLLoC's authors'")
     c.add_argument("file", type=Path, help="the .pth or safetensors file, with its settings in a .json file beside it")

@@ -5,7 +5,7 @@ function __rarefy_at
     set -l command rarefy
     set -l words (commandline -opc)
     for word in $words[2..-1]
-        if contains -- "$command $word" 'rarefy encode' 'rarefy decode' 'rarefy transcode' 'rarefy pack' 'rarefy info' 'rarefy verify' 'rarefy codecs' 'rarefy train' 'rarefy weights' 'rarefy weights export' 'rarefy weights convert' 'rarefy weights verify' 'rarefy bench' 'rarefy bench images' 'rarefy bench join' 'rarefy bench compare' 'rarefy bench speed' 'rarefy bench integer' 'rarefy bench coder' 'rarefy bench exactness' 'rarefy bench large' 'rarefy bench folder' 'rarefy bench loading' 'rarefy bench sound' 'rarefy bench long-sound' 'rarefy bench storing'
+        if contains -- "$command $word" 'rarefy encode' 'rarefy decode' 'rarefy transcode' 'rarefy pack' 'rarefy info' 'rarefy verify' 'rarefy codecs' 'rarefy train' 'rarefy weights' 'rarefy weights export' 'rarefy weights fit' 'rarefy weights convert' 'rarefy weights verify' 'rarefy bench' 'rarefy bench images' 'rarefy bench join' 'rarefy bench compare' 'rarefy bench speed' 'rarefy bench integer' 'rarefy bench coder' 'rarefy bench exactness' 'rarefy bench large' 'rarefy bench folder' 'rarefy bench loading' 'rarefy bench sound' 'rarefy bench long-sound' 'rarefy bench storing'
             set command "$command $word"
         end
     end
@@ -134,6 +134,7 @@ complete -c rarefy -n '__rarefy_at rarefy train' -l piece-megabytes -x -d 'large
 complete -c rarefy -n '__rarefy_at rarefy train' -l log-seconds -x -d 'between rows of the log'
 complete -c rarefy -n '__rarefy_at rarefy train' -l save-seconds -x -d 'between states'
 complete -c rarefy -n '__rarefy_at rarefy weights' -a export -d 'make a weights file from a training run'
+complete -c rarefy -n '__rarefy_at rarefy weights' -a fit -d 'fit the scales of a run\'s entropy model to its latents, which stay as they are'
 complete -c rarefy -n '__rarefy_at rarefy weights' -a convert -d 'make a weights file from a checkpoint that others published'
 complete -c rarefy -n '__rarefy_at rarefy weights' -a verify -d 'prove that a weights file is whole and exact'
 complete -c rarefy -n '__rarefy_at rarefy weights' -s h -l help -d 'show this help message and exit'
@@ -143,6 +144,14 @@ complete -c rarefy -n '__rarefy_at rarefy weights export' -s o -l output -r -F -
 complete -c rarefy -n '__rarefy_at rarefy weights export' -l data -r -f -a '(__fish_complete_directories)' -d 'folders of the training data, to calibrate on'
 complete -c rarefy -n '__rarefy_at rarefy weights export' -l pictures -x -d 'how many files of it'
 complete -c rarefy -n '__rarefy_at rarefy weights export' -l held-back-one-in -x -d 'as in the recipe'
+complete -c rarefy -n '__rarefy_at rarefy weights fit' -f -a '(__fish_complete_directories)'
+complete -c rarefy -n '__rarefy_at rarefy weights fit' -s h -l help -d 'show this help message and exit'
+complete -c rarefy -n '__rarefy_at rarefy weights fit' -s o -l output -r -F -d 'the folder to write, to export from'
+complete -c rarefy -n '__rarefy_at rarefy weights fit' -l data -r -f -a '(__fish_complete_directories)' -d 'folders of the training data'
+complete -c rarefy -n '__rarefy_at rarefy weights fit' -l minutes -x -d 'of fitting'
+complete -c rarefy -n '__rarefy_at rarefy weights fit' -l patches -x -d 'how many are looked at: half a megabyte each'
+complete -c rarefy -n '__rarefy_at rarefy weights fit' -l threads -x -d 'CPU threads'
+complete -c rarefy -n '__rarefy_at rarefy weights fit' -l seed -x -d 'of patches and steps'
 complete -c rarefy -n '__rarefy_at rarefy weights convert' -f -a 'walloc'
 complete -c rarefy -n '__rarefy_at rarefy weights convert' -F
 complete -c rarefy -n '__rarefy_at rarefy weights convert' -s h -l help -d 'show this help message and exit'
