@@ -1,5 +1,7 @@
 """Effort at the encoder: what a change of a symbol is said to cost, and files that are better for it."""
 
+import math
+
 import numpy as np
 import pytest
 import torch
@@ -14,7 +16,7 @@ from rarefy.codecs.media import Image
 from rarefy.codecs.registry import codecs
 from rarefy.codecs.sound import SoundCodec
 from rarefy.codecs.weights import candidates, load_any, load_codec
-from rarefy.entropy.search import EFFORTS, Searchable, Trial, refine, rounds_of
+from rarefy.entropy.search import EFFORTS, Searchable, Trial, price_of, refine, rounds_of
 from rarefy.errors import OptionError
 from rarefy.tools.commands import parser
 
@@ -34,10 +36,12 @@ def codec(request: pytest.FixtureRequest) -> Codec:
 
 
 def cost(codec: Codec, picture: Image, data: bytes, quality: float) -> float:
-    """Bits per pixel + lambda * squared error of a file."""
+    """What the search lowers, of a file: bits + price * squared error."""
+    bottleneck = codec.bottleneck
+    assert isinstance(bottleneck, Searchable)
     error = codec.decode(data).pixels.astype(float) - picture.pixels
-    price = float(codec.bottleneck.rate_multiplier(torch.tensor([quality / 100])))
-    return 8 * len(data) / (picture.width * picture.height) + price * float(np.square(error).mean())
+    price = price_of(bottleneck, round(256 * quality))
+    return 8 * len(data) + price * float(np.square(error / 255).sum()) * 3 / picture.pixels.shape[2]
 
 
 def latents_of(codec: Codec, photograph: Pixels) -> Tensor:
@@ -50,9 +54,25 @@ def latents_of(codec: Codec, photograph: Pixels) -> Tensor:
 @pytest.mark.parametrize("quality", [10, 50, 90])
 def test_files_with_effort_cost_less(codec: Codec, photograph: Pixels, quality: int) -> None:
     picture = Image(photograph)
-    plain, searched = (codec.encode(picture, quality, effort=effort) for effort in (0, 2))
+    plain, searched = (codec.encode(picture, quality, effort=effort) for effort in (0, 3))
     assert cost(codec, picture, searched, quality) < 0.99 * cost(codec, picture, plain, quality)
-    assert searched == codec.encode(picture, quality, effort=2), "the same arguments give the same file"
+    assert searched == codec.encode(picture, quality, effort=3), "the same arguments give the same file"
+
+
+@pytest.mark.parametrize("quality", [15, 50, 85])
+def test_files_with_effort_are_smaller_at_equal_error(codec: Codec, photograph: Pixels, quality: int) -> None:
+    """A lower cost at one price for error need not be a gain: another quality may give the same."""
+    picture = Image(photograph)
+
+    def point(quality: float, effort: int) -> tuple[float, float]:
+        data = codec.encode(picture, quality, effort=effort)
+        error = codec.decode(data).pixels.astype(float) - picture.pixels
+        return math.log(np.square(error).mean()), math.log(len(data))
+
+    curve = sorted(point(quality + step, 0) for step in (-12, -6, 0, 6, 12))
+    error, size = point(quality, 3)
+    assert error < curve[-1][0]  # below the curve's lowest error, that file's size is what has to be beaten
+    assert size < float(np.interp(error, *zip(*curve, strict=True))) + math.log(0.985)
 
 
 def test_more_effort_is_never_dearer(codec: Codec, photograph: Pixels) -> None:
