@@ -42,12 +42,16 @@ class Codec(AnyCodec):
 
     halo: how many latents beyond a unit's border the transforms look at, in pictures of several units; enough that no
     seam is seen. has_regions: whether pictures may have several units; without, large ones are decoded at once.
+    exchange: what a search (`rarefy.entropy.search`) pays for error, in units of lambda. Where trained networks make
+    files that pay more than lambda from one quality to the next, a search at lambda saves bits that a lower quality
+    saves at less error.
     """
 
     medium = "image"
     stride: int
     halo: int = 0
     has_regions: bool = True
+    exchange: float = 1.0
     bottleneck: Bottleneck
 
     def analysis(self, x: Tensor, unit: Unit) -> Tensor:

@@ -16,6 +16,7 @@ from rarefy.codecs.limits import Limits
 from rarefy.codecs.media import Image
 from rarefy.codecs.parallel import side_by_side
 from rarefy.codecs.transparency import fill_invisible
+from rarefy.entropy.gains import position_of
 from rarefy.entropy.precision import require_float32
 from rarefy.entropy.search import Searchable, price_of, refine, rounds_of
 
@@ -136,7 +137,7 @@ class Encoder:
         window = self._window(box)
         unit, within, (height, width) = self.codec.unit(quality, window), self._within(box, window), extents(window)
         around, pixels = self._analysed(window, unit), self._pixels(window)[:, :, :height, :width]
-        price = price_of(bottleneck, quality)
+        price = self.codec.exchange * price_of(bottleneck.rate_multiplier(position_of(quality, around.device)))
 
         def search(y: Tensor, target: Tensor) -> Tensor:
             def restore(y_hat: Tensor) -> Tensor:

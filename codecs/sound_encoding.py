@@ -25,6 +25,7 @@ from rarefy.codecs.limits import Limits
 from rarefy.codecs.parallel import side_by_side
 from rarefy.codecs.sound_layout import groups_of
 from rarefy.codecs.sound_level import gain_of, level_of
+from rarefy.entropy.gains import position_of
 from rarefy.entropy.precision import require_float32
 from rarefy.entropy.search import Searchable, price_of, refine, rounds_of
 from rarefy.errors import MediaError
@@ -173,7 +174,7 @@ class SoundEncoder:
         samples, bottleneck = span.samples, part.bottleneck
         assert samples is not None and isinstance(bottleneck, Searchable)
         # Training takes the mean over three channels, two of stereo and one of mono.
-        price = price_of(bottleneck, quality)
+        price = price_of(part.bottleneck.rate_multiplier(position_of(quality, y.device)))
 
         def restore(y_hat: Tensor) -> Tensor:
             whole = span.latents.clone()

@@ -78,7 +78,7 @@ def encode_to(codec: Codec, image: Image, target: Target, precision: str = "auto
     except OptionError:
         if not effort:
             raise
-        # The search lowers bits and error together: at the ends of the range one of them may have grown.
+        # The search trades bits for error: at the ends of the range one of them may have grown.
         return encode_to(codec, image, target, precision)
 
 

@@ -35,10 +35,7 @@ class Gains(nn.Module):
     """Base of bottlenecks with variable rate: lambda along the quality, and the gains that go with it.
 
     latents: channels; lambdas: the ends of the range of quality, in CompressAI's unit; points: knots on log lambda.
-    exchange: see `rarefy.entropy.search.Searchable`.
     """
-
-    exchange = 1.0
 
     def __init__(self, latents: int, lambdas: tuple[float, float], points: int) -> None:
         super().__init__()

@@ -96,7 +96,6 @@ class Hyperprior(Gains):
     CompressAI's unit; points the knots on log lambda of everything that depends on the quality.
     """
 
-    exchange = 1.8  # straight-through gradients leave networks where files pay 1.2 to 1.7 lambda, more at low qualities
     restored: tuple[str, ...] = ("scales.",)
     h_a: nn.Module
     scales: ScaleSteps

@@ -49,16 +49,7 @@ class Trial:
 
 @runtime_checkable
 class Searchable(Protocol):
-    """A bottleneck that can tell what changes of its symbols would cost (`Gains` is a base with all but the trial).
-
-    exchange: what the search pays for error, in units of lambda. It should be what files of the next quality pay: for
-    less, the search finds what a lower quality gives as well.
-    """
-
-    exchange: float
-
-    def rate_multiplier(self, position: Tensor) -> Tensor:
-        """Lambda at a quality position [B] in 0..1."""
+    """A bottleneck that can tell what changes of its symbols would cost."""
 
     def trial(self, y: Tensor, position: Tensor) -> Trial:
         """Latents float32 [1, C, ...] at a quality [1] in 0..1."""
@@ -82,9 +73,9 @@ def rounds_of(effort: int, name: str, *bottlenecks: object) -> int:
     return 1 << number
 
 
-def price_of(bottleneck: Searchable, quality: int) -> float:
-    """Bits for a squared error of 1, summed over three channels of values in 0..1; quality: q256."""
-    return 255**2 / 3 * float(bottleneck.rate_multiplier(torch.tensor([quality / 25600]))) * bottleneck.exchange
+def price_of(rate_multiplier: Tensor) -> float:
+    """Bits for a squared error of 1, summed over three channels of values in 0..1: what training pays, per position."""
+    return 255**2 / 3 * float(rate_multiplier)
 
 
 def refine(

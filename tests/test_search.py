@@ -16,7 +16,7 @@ from rarefy.codecs.media import Image
 from rarefy.codecs.registry import codecs
 from rarefy.codecs.sound import SoundCodec
 from rarefy.codecs.weights import candidates, load_any, load_codec
-from rarefy.entropy.search import EFFORTS, Searchable, Trial, price_of, refine, rounds_of
+from rarefy.entropy.search import EFFORTS, Searchable, Trial, refine, rounds_of
 from rarefy.errors import OptionError
 from rarefy.tools.commands import parser
 
@@ -36,12 +36,10 @@ def codec(request: pytest.FixtureRequest) -> Codec:
 
 
 def cost(codec: Codec, picture: Image, data: bytes, quality: float) -> float:
-    """What the search lowers, of a file: bits + price * squared error."""
-    bottleneck = codec.bottleneck
-    assert isinstance(bottleneck, Searchable)
+    """What the search lowers, of a file: bits per pixel + lambda * squared error, exchanged as the codec says."""
     error = codec.decode(data).pixels.astype(float) - picture.pixels
-    price = price_of(bottleneck, round(256 * quality))
-    return 8 * len(data) + price * float(np.square(error / 255).sum()) * 3 / picture.pixels.shape[2]
+    price = codec.exchange * float(codec.bottleneck.rate_multiplier(torch.tensor([quality / 100])))
+    return 8 * len(data) / (picture.width * picture.height) + price * float(np.square(error).mean())
 
 
 def latents_of(codec: Codec, photograph: Pixels) -> Tensor:

@@ -65,7 +65,7 @@ def _add_encode(parser: ArgumentParser) -> None:
         choices=EFFORTS,
         default=0,
         metavar="N",
-        help="1 to 6: less bits and error together, by a search of seconds at 3, twice that with each one more",
+        help="1 to 6: smaller files at equal error, by a search of seconds at 3, twice that with each one more",
     )
     parser.add_argument(
         "--strip",

@@ -44,7 +44,7 @@ complete -c rarefy -n '__rarefy_at rarefy encode' -l target-size -x -d 'the best
 complete -c rarefy -n '__rarefy_at rarefy encode' -l target-bpp -x -d 'the best quality in at most these bits per pixel'
 complete -c rarefy -n '__rarefy_at rarefy encode' -l target-psnr -x -d 'the smallest file with at least this PSNR, in dB'
 complete -c rarefy -n '__rarefy_at rarefy encode' -l target-kbps -x -d 'the best quality of a sound in at most these kilobits per second'
-complete -c rarefy -n '__rarefy_at rarefy encode' -l effort -r -f -a '0 1 2 3 4 5 6' -d '1 to 6: less bits and error together, by a search of seconds at 3, twice that with each one more'
+complete -c rarefy -n '__rarefy_at rarefy encode' -l effort -r -f -a '0 1 2 3 4 5 6' -d '1 to 6: smaller files at equal error, by a search of seconds at 3, twice that with each one more'
 complete -c rarefy -n '__rarefy_at rarefy encode' -l strip -d 'leave out EXIF and XMP (place, camera, dates), the colour profile stays; and the tags of sounds'
 complete -c rarefy -n '__rarefy_at rarefy encode' -l verify -d 'decode and compare before a file counts as done'
 complete -c rarefy -n '__rarefy_at rarefy encode' -l threads -x -d 'CPU threads (default: all cores)'
