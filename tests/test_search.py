@@ -57,20 +57,42 @@ def test_files_with_effort_cost_less(codec: Codec, photograph: Pixels, quality: 
     assert searched == codec.encode(picture, quality, effort=3), "the same arguments give the same file"
 
 
+class Curve:
+    """Files of a picture without effort around a quality: what other files of it are measured against."""
+
+    def __init__(self, codec: Codec, picture: Image, quality: int) -> None:
+        self.codec, self.picture, self.quality = codec, picture, quality
+        self.points = sorted(self.point(quality + step, 0) for step in (-12, -6, 0, 6, 12))
+
+    def point(self, quality: float, effort: int) -> tuple[float, float]:
+        """Logarithms of a file's squared error and of its size."""
+        data = self.codec.encode(self.picture, quality, effort=effort)
+        error = self.codec.decode(data).pixels.astype(float) - self.picture.pixels
+        return math.log(np.square(error).mean()), math.log(len(data))
+
+    def gain(self, effort: int) -> float:
+        """Logarithm of what a file without effort takes at equal error, over a file's size with it."""
+        error, size = self.point(self.quality, effort)
+        assert error < self.points[-1][0]  # below the lowest error, that file's size is what has to be beaten
+        return float(np.interp(error, *zip(*self.points, strict=True))) - size
+
+
 @pytest.mark.parametrize("quality", [15, 50, 85])
 def test_files_with_effort_are_smaller_at_equal_error(codec: Codec, photograph: Pixels, quality: int) -> None:
     """A lower cost at one price for error need not be a gain: another quality may give the same."""
-    picture = Image(photograph)
+    assert Curve(codec, Image(photograph), quality).gain(3) > 0.015
 
-    def point(quality: float, effort: int) -> tuple[float, float]:
-        data = codec.encode(picture, quality, effort=effort)
-        error = codec.decode(data).pixels.astype(float) - picture.pixels
-        return math.log(np.square(error).mean()), math.log(len(data))
 
-    curve = sorted(point(quality + step, 0) for step in (-12, -6, 0, 6, 12))
-    error, size = point(quality, 3)
-    assert error < curve[-1][0]  # below the curve's lowest error, that file's size is what has to be beaten
-    assert size < float(np.interp(error, *zip(*curve, strict=True))) + math.log(0.985)
+def test_the_price_of_error_is_the_codecs(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Paying lambda, the search finds for image at low qualities what a lower quality gives as well."""
+    if not candidates("image"):
+        pytest.skip("no weights of the image codec are here")
+    data = pytest.importorskip("skimage.data", reason="needs scikit-image for a photograph")
+    codec = load_codec("image")
+    curve = Curve(codec, Image(np.ascontiguousarray(data.chelsea())), 15)
+    gain = curve.gain(3)
+    monkeypatch.setattr(type(codec), "exchange", 1.0)
+    assert gain > 0.008 + curve.gain(3)
 
 
 def test_more_effort_is_never_dearer(codec: Codec, photograph: Pixels) -> None:
