@@ -14,6 +14,7 @@ from rarefy.models.transforms import STRIDE, Analysis, Synthesis, start_as_princ
 class ImageConfig:
     """Sizes of the networks; lambdas are the ends of the range of quality (MSE on 0..255, as in CompressAI).
 
+    coarse: channels of the blocks at 1/16; latents beyond that many pass beside them, the last ones of each quarter.
     more_fine_blocks, more_coarse_blocks: residual blocks that the analysis has beyond the synthesis's: it runs at
     encoding only.
     """

@@ -24,6 +24,8 @@ from rarefy.entropy.integer import (
     IntegerScaleNetwork,
 )
 
+SHIFTS = (1, 20)  # the least and the most by which sums are shifted to a layer's outputs
+HEAD_SHIFTS = (START_BITS, 16)  # to a head's sums its start is added, 2^15 at most before it is shifted: 2^23 with 16
 POINTS = ("up_coarse", "block_coarse", "spatial", "expand")  # whose outputs need a step
 
 
@@ -61,17 +63,20 @@ class Ranges:
             handle.remove()
 
 
-def quantise_layer(target: nn.Module, conv: nn.Module, inputs: Tensor, outputs: Tensor, least_shift: int = 1) -> None:
+def quantise_layer(
+    target: nn.Module, conv: nn.Module, inputs: Tensor, outputs: Tensor, shifts: tuple[int, int] = SHIFTS
+) -> None:
     """Fill an `IntegerLayer` from a convolution; inputs and outputs: exponent of each channel, int64.
 
-    The step of each row of weights is the finest that fits int8, coarser only where the shift would exceed its byte.
+    The step of each row of weights is the finest that fits int8, coarser only where the shift would exceed the most of
+    `shifts`.
     """
     assert isinstance(target, IntegerLayer) and isinstance(conv, nn.Conv2d) and conv.bias is not None
     weight = conv.weight.detach().permute(0, 2, 3, 1).flatten(1).double()
     inputs = inputs.repeat(conv.kernel_size[0] ** 2)
     unscaled = weight * torch.exp2(-inputs.double())  # weights for integers as inputs
     finest = torch.floor(torch.log2(PEAK / unscaled.abs().amax(1).clamp_min(1e-9))).to(torch.int64)
-    shift = (finest - outputs).clamp(min=least_shift, max=20)
+    shift = (finest - outputs).clamp(*shifts)
     unit = torch.exp2((shift + outputs).double())  # what one is worth in the sums
     target.weight.copy_((unscaled * unit[:, None]).round().clamp(-PEAK, PEAK))
     target.shift.copy_(shift)
@@ -135,8 +140,8 @@ def _quantise_layers(result: IntegerScaleNetwork, network: ScaleSteps, ranges: R
     """Fill all layers; gives the exponents of the features."""
     targets, sources = dict(result.named_modules()), dict(network.named_modules())
 
-    def layer(name: str, inputs: Tensor, outputs: Tensor, least_shift: int = 1) -> None:
-        quantise_layer(targets[name], sources[name], inputs, outputs, least_shift)
+    def layer(name: str, inputs: Tensor, outputs: Tensor, shifts: tuple[int, int] = SHIFTS) -> None:
+        quantise_layer(targets[name], sources[name], inputs, outputs, shifts)
 
     def block(name: str, stream: Tensor) -> None:
         middle = ranges.exponents(f"{name}.spatial")
@@ -157,7 +162,7 @@ def _quantise_layers(result: IntegerScaleNetwork, network: ScaleSteps, ranges: R
     for i in range(len(contexts)):
         layer(f"symbols_in.{i}", torch.full((latents,), MAGNITUDE_EXPONENT), fine)
     for i in range(len(result.heads)):
-        layer(f"heads.{i}", fine, torch.zeros(latents, dtype=torch.int64), START_BITS)
+        layer(f"heads.{i}", fine, torch.zeros(latents, dtype=torch.int64), HEAD_SHIFTS)
     return fine
 
 

@@ -2,7 +2,8 @@
 
 Pixel-unshuffle by 8, residual blocks at 1/8 and 1/16 resolution (as in DCVC-RT, Jia et al. 2025), no global operations,
 so that any window with its halo decodes like the whole. Before training the 1x1 layers are principal components: an
-orthonormal linear transform codec.
+orthonormal linear transform codec. Where there are more latents than channels of the blocks at 1/16, the rest pass
+beside the blocks: fine texture at high qualities needs many latents, and gains little by what blocks could do to them.
 """
 
 from collections.abc import Callable
@@ -30,6 +31,14 @@ def _full(layer: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
         return layer(x.float())
 
 
+def _on_first(blocks: nn.Module, channels: int, x: Tensor) -> Tensor:
+    """Run blocks over the first channels and leave the others as they are."""
+    if x.shape[1] > channels:
+        return torch.cat([blocks(x[:, :channels]), x[:, channels:]], 1)
+    own: Tensor = blocks(x)
+    return own
+
+
 class Analysis(nn.Module):
     """g_a: float [B, 3, H, W] in 0..1, H and W multiples of 16, to latents float32 [B, latents, H/16, W/16]."""
 
@@ -37,14 +46,15 @@ class Analysis(nn.Module):
         super().__init__()
         self.first = nn.Conv2d(192, fine, 1)
         self.fine = _blocks(fine, fine_blocks)
-        self.down = nn.Conv2d(4 * fine, coarse, 1)
+        self.channels = coarse
+        self.down = nn.Conv2d(4 * fine, max(coarse, latents), 1)
         self.coarse = _blocks(coarse, coarse_blocks)
-        self.last = nn.Conv2d(coarse, latents, 1)
+        self.last = nn.Conv2d(max(coarse, latents), latents, 1)
 
     def forward(self, x: Tensor) -> Tensor:
         """Layers between the blocks run in float32; the caller's autocast chooses the precision inside of them."""
         h = self.fine(_full(self.first, F.pixel_unshuffle(x - 0.5, 8)))
-        h = self.coarse(_full(self.down, F.pixel_unshuffle(h, 2)))
+        h = _on_first(self.coarse, self.channels, _full(self.down, F.pixel_unshuffle(h, 2)))
         return _full(self.last, h)
 
 
@@ -57,9 +67,10 @@ class Synthesis(nn.Module):
 
     def __init__(self, latents: int, fine: int, fine_blocks: int, coarse: int, coarse_blocks: int) -> None:
         super().__init__()
-        self.first = nn.Conv2d(latents, coarse, 1)
+        self.channels = coarse
+        self.first = nn.Conv2d(latents, max(coarse, latents), 1)
         self.coarse = _blocks(coarse, coarse_blocks)
-        self.up = nn.Conv2d(coarse, 4 * fine, 1)
+        self.up = nn.Conv2d(max(coarse, latents), 4 * fine, 1)
         self.fine = _blocks(fine, fine_blocks)
         self.last = nn.Conv2d(fine, 192, 1)
 
@@ -68,8 +79,8 @@ class Synthesis(nn.Module):
 
         So is the last block at 1/16: its share of what bfloat16 changes in pixels is a fifth, for 2 % of the time.
         """
-        h = self.coarse[:-1](_full(self.first, y))
-        h = _full(self.coarse[-1:], h)
+        h = _on_first(self.coarse[:-1], self.channels, _full(self.first, y))
+        h = _full(lambda x: _on_first(self.coarse[-1:], self.channels, x), h)
         h = self.fine(F.pixel_shuffle(_full(self.up, h), 2))
         if reduction == 1:
             return F.pixel_shuffle(_full(self.last, h), 8) + 0.5
@@ -98,16 +109,15 @@ def start_as_principal_components(g_a: Analysis, g_s: Synthesis, patches: Tensor
     """
     basis_fine, _ = _principal(F.pixel_unshuffle(patches - 0.5, 8), g_a.first.out_channels)
     fine = F.conv2d(F.pixel_unshuffle(patches - 0.5, 8), basis_fine[:, :, None, None])
-    channels = max(g_a.last.out_channels, g_a.down.out_channels)
-    basis, sigma = _principal(F.pixel_unshuffle(fine, 2), channels)
-    latents, coarse = g_a.last.out_channels, g_a.down.out_channels
-    identity = torch.eye(latents, coarse)[order]
+    latents, wide = g_a.last.out_channels, g_a.down.out_channels
+    basis, sigma = _principal(F.pixel_unshuffle(fine, 2), wide)
+    identity = torch.eye(latents, wide)[order]
     for layer, matrix in (
         (g_a.first, basis_fine),
-        (g_a.down, basis[:coarse]),
+        (g_a.down, basis),
         (g_a.last, identity),
         (g_s.first, identity.T),
-        (g_s.up, basis[:coarse].T),
+        (g_s.up, basis.T),
         (g_s.last, basis_fine.T),
     ):
         layer.weight.copy_(matrix[:, :, None, None])

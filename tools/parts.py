@@ -1,14 +1,17 @@
 """Training a part of a codec while the rest stays as it is: cheaper steps, once the others are good.
 
 The entropy model alone lowers the rate of latents that are given. The synthesis alone makes better pictures of latents,
-and files stay as they are.
+and files stay as they are. Latents that a network was widened by can learn alone, too: what the others are coded as
+stays as it is.
 """
 
 from torch import nn
 
+from rarefy.codecs.image import ImageCodec
 from rarefy.errors import OptionError
+from rarefy.tools.widen import added
 
-PARTS = ("all", "entropy", "synthesis")
+PARTS = ("all", "entropy", "synthesis", "added")
 
 
 def part_of(name: str) -> str:
@@ -22,8 +25,25 @@ def part_of(name: str) -> str:
 
 
 def choose(model: nn.Module, part: str) -> None:
-    """Let only the parameters of a part, one of `PARTS`, learn."""
+    """Let only the parameters of a part, one of `PARTS`, learn; of "added", only the values that are its own.
+
+    A model is chosen a part of once: those values stay the only ones.
+    """
+    if part == "added":
+        _choose_added(model)
+        return
     for name, parameter in model.named_parameters():
         parameter.requires_grad_(part in ("all", part_of(name)))
     if not any(p.requires_grad for p in model.parameters()):
         raise OptionError(f'this codec has no part "{part}" that could be trained')
+
+
+def _choose_added(model: nn.Module) -> None:
+    masks = added(model) if isinstance(model, ImageCodec) else {}
+    if not masks:
+        raise OptionError("this codec has no latents beside its blocks: `rarefy weights widen` adds some")
+    for name, parameter in model.named_parameters():
+        parameter.requires_grad_(name in masks)
+        if name in masks:
+            mask = masks[name].to(parameter.device)
+            parameter.register_hook(lambda gradient, mask=mask: gradient * mask)

@@ -1,4 +1,4 @@
-"""`rarefy weights export RUN -o FILE`, `fit`, `convert`, `verify`: from a training run, ours or another's, to weights.
+"""`rarefy weights export RUN -o FILE`, `fit`, `widen`, `convert`, `verify`: from a run, ours or another's, to weights.
 
 An export takes the averaged weights in 16 bits, quantises the scale network by calibration on training pictures, proves
 that its sums are exact, builds the tables, and measures what all this costs in rate.
@@ -8,6 +8,7 @@ import argparse
 import json
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -17,6 +18,7 @@ from torch import Tensor, nn
 from rarefy.codecs.any_codec import AnyCodec
 from rarefy.codecs.base import Codec, Unit
 from rarefy.codecs.container import read
+from rarefy.codecs.image import ImageCodec
 from rarefy.codecs.media import as_image
 from rarefy.codecs.registry import build, find
 from rarefy.codecs.sound import SoundCodec
@@ -35,6 +37,7 @@ from rarefy.tools.fit_scales import BATCH, fit, settle
 from rarefy.tools.patches import Patches, picture_files
 from rarefy.tools.pools import files_of
 from rarefy.tools.train import stratified
+from rarefy.tools.widen import require_wider, widen
 
 CALIBRATION_QUALITIES = (0.0, 0.25, 0.5, 0.75, 1.0)
 LEVELS_APART = 6  # each picture corrects every sixth level, the next picture the levels behind those
@@ -190,6 +193,47 @@ def _latents(codec: Codec, pool: Patches, batches: int, generator: torch.Generat
         yield y.float(), position
 
 
+def _widen(a: argparse.Namespace) -> int:
+    recipe = json.loads((a.run / "recipe.json").read_text())
+    old = build(recipe["codec"], recipe["model"]).eval()
+    start_from(old, a.run)
+    if not isinstance(old, ImageCodec):
+        raise WeightsError(f'codec "{old.name}" has no latents to add to')
+    if list(a.output.glob("weights-*.safetensors")):
+        raise OptionError(f"{a.output} holds weights already: name another folder")
+    if a.patches < 2 * BATCH or a.pictures < 1:
+        raise OptionError(f"widening looks at {2 * BATCH} patches at least, and at pictures")
+    require_wider(old.config, replace(old.config, latents=a.latents))
+    recipe["model"]["latents"] = a.latents
+    new = build(recipe["codec"], recipe["model"]).eval()
+    assert isinstance(new, ImageCodec)
+    torch.set_num_threads(a.threads)
+    d = recipe["data"]
+    files = files_of(old.name, a.data, d["held_back_one_in"], held_back=False)
+    step = max(1, len(files) // a.pictures)
+    pool = Patches(files[::step][: a.pictures], d["patch"], (1.0,), torch.device("cpu"), workers=a.threads)
+    generator = torch.Generator().manual_seed(a.seed)
+    widen(old, new, (pool.draw(BATCH, generator).float() / 255 for _ in range(a.patches // BATCH - 1)))
+    _compare(old, new, pool.draw(BATCH, generator).float() / 255)
+    a.output.mkdir(parents=True, exist_ok=True)
+    write_weights(new, a.output, 10**12)
+    (a.output / "recipe.json").write_text(json.dumps(recipe, indent=1) + "\n")
+    print(f'{a.output}: {a.latents} latents; next: rarefy train --start with train.part = "added"', file=sys.stderr)
+    return 0
+
+
+@torch.no_grad()
+def _compare(old: Codec, new: Codec, x: Tensor) -> None:
+    """Print what patches take and lose before and after: what is new has yet to learn its scales."""
+    for quality in (100 * position for position in CHECK_QUALITIES):
+        words = []
+        for codec in (old, new):
+            x_hat, bits = codec(x, quality)
+            psnr = -10 * (x_hat - x).square().flatten(1).mean(1).log10().mean()
+            words.append(f"{float(bits.sum()) / x[:, 0].numel():.4f} bpp, {float(psnr):.2f} dB")
+        print(f"quality {quality:3.0f}: {words[0]} before, {words[1]} untrained")
+
+
 def _verify(a: argparse.Namespace) -> int:
     """Reading proves shapes, sums and tables; coding what is hard proves that both sides agree on symbols."""
     codec = read_weights(a.file)
@@ -242,6 +286,16 @@ def parser() -> argparse.ArgumentParser:
     f.add_argument("--threads", type=int, default=2, help="CPU threads")
     f.add_argument("--seed", type=int, default=0, help="of patches and steps")
     f.set_defaults(action=_fit)
+    w = verbs.add_parser("widen", help="give a run's codec more latents, fitted to what its own leave over")
+    w.add_argument("run", type=Path, help="folder of a complete run")
+    w.add_argument("-o", "--output", type=Path, required=True, help="the folder to write, to start a training from")
+    w.add_argument("--latents", type=int, required=True, help="how many it shall have, a multiple of 4")
+    w.add_argument("--data", type=Path, nargs="+", required=True, help="folders of the training data")
+    w.add_argument("--pictures", type=int, default=200, help="how many files of it")
+    w.add_argument("--patches", type=int, default=640, help="how many are looked at")
+    w.add_argument("--threads", type=int, default=2, help="CPU threads")
+    w.add_argument("--seed", type=int, default=0, help="of the patches")
+    w.set_defaults(action=_widen)
     c = verbs.add_parser("convert", help="make a weights file from a checkpoint that others published")
     c.add_argument("kind", choices=["walloc"], help="whose checkpoint it is: WaLLoC's authors'")
     c.add_argument("file", type=Path, help="the .pth or safetensors file, with its settings in a .json file beside it")

@@ -5,7 +5,7 @@ function __rarefy_at
     set -l command rarefy
     set -l words (commandline -opc)
     for word in $words[2..-1]
-        if contains -- "$command $word" 'rarefy encode' 'rarefy decode' 'rarefy transcode' 'rarefy pack' 'rarefy info' 'rarefy verify' 'rarefy codecs' 'rarefy train' 'rarefy weights' 'rarefy weights export' 'rarefy weights fit' 'rarefy weights convert' 'rarefy weights verify' 'rarefy bench' 'rarefy bench images' 'rarefy bench join' 'rarefy bench compare' 'rarefy bench speed' 'rarefy bench integer' 'rarefy bench coder' 'rarefy bench exactness' 'rarefy bench large' 'rarefy bench folder' 'rarefy bench loading' 'rarefy bench sound' 'rarefy bench long-sound' 'rarefy bench storing'
+        if contains -- "$command $word" 'rarefy encode' 'rarefy decode' 'rarefy transcode' 'rarefy pack' 'rarefy info' 'rarefy verify' 'rarefy codecs' 'rarefy train' 'rarefy weights' 'rarefy weights export' 'rarefy weights fit' 'rarefy weights widen' 'rarefy weights convert' 'rarefy weights verify' 'rarefy bench' 'rarefy bench images' 'rarefy bench join' 'rarefy bench compare' 'rarefy bench speed' 'rarefy bench integer' 'rarefy bench coder' 'rarefy bench exactness' 'rarefy bench large' 'rarefy bench folder' 'rarefy bench loading' 'rarefy bench sound' 'rarefy bench long-sound' 'rarefy bench storing'
             set command "$command $word"
         end
     end
@@ -135,6 +135,7 @@ complete -c rarefy -n '__rarefy_at rarefy train' -l log-seconds -x -d 'between r
 complete -c rarefy -n '__rarefy_at rarefy train' -l save-seconds -x -d 'between states'
 complete -c rarefy -n '__rarefy_at rarefy weights' -a export -d 'make a weights file from a training run'
 complete -c rarefy -n '__rarefy_at rarefy weights' -a fit -d 'fit the scales of a run\'s entropy model to its latents, which stay as they are'
+complete -c rarefy -n '__rarefy_at rarefy weights' -a widen -d 'give a run\'s codec more latents, fitted to what its own leave over'
 complete -c rarefy -n '__rarefy_at rarefy weights' -a convert -d 'make a weights file from a checkpoint that others published'
 complete -c rarefy -n '__rarefy_at rarefy weights' -a verify -d 'prove that a weights file is whole and exact'
 complete -c rarefy -n '__rarefy_at rarefy weights' -s h -l help -d 'show this help message and exit'
@@ -152,6 +153,15 @@ complete -c rarefy -n '__rarefy_at rarefy weights fit' -l minutes -x -d 'of fitt
 complete -c rarefy -n '__rarefy_at rarefy weights fit' -l patches -x -d 'how many are looked at: half a megabyte each'
 complete -c rarefy -n '__rarefy_at rarefy weights fit' -l threads -x -d 'CPU threads'
 complete -c rarefy -n '__rarefy_at rarefy weights fit' -l seed -x -d 'of patches and steps'
+complete -c rarefy -n '__rarefy_at rarefy weights widen' -f -a '(__fish_complete_directories)'
+complete -c rarefy -n '__rarefy_at rarefy weights widen' -s h -l help -d 'show this help message and exit'
+complete -c rarefy -n '__rarefy_at rarefy weights widen' -s o -l output -r -F -d 'the folder to write, to start a training from'
+complete -c rarefy -n '__rarefy_at rarefy weights widen' -l latents -x -d 'how many it shall have, a multiple of 4'
+complete -c rarefy -n '__rarefy_at rarefy weights widen' -l data -r -f -a '(__fish_complete_directories)' -d 'folders of the training data'
+complete -c rarefy -n '__rarefy_at rarefy weights widen' -l pictures -x -d 'how many files of it'
+complete -c rarefy -n '__rarefy_at rarefy weights widen' -l patches -x -d 'how many are looked at'
+complete -c rarefy -n '__rarefy_at rarefy weights widen' -l threads -x -d 'CPU threads'
+complete -c rarefy -n '__rarefy_at rarefy weights widen' -l seed -x -d 'of the patches'
 complete -c rarefy -n '__rarefy_at rarefy weights convert' -f -a 'walloc'
 complete -c rarefy -n '__rarefy_at rarefy weights convert' -F
 complete -c rarefy -n '__rarefy_at rarefy weights convert' -s h -l help -d 'show this help message and exit'
