@@ -3,7 +3,7 @@
 Pixel-unshuffle by 8, residual blocks at 1/8 and 1/16 resolution (as in DCVC-RT, Jia et al. 2025), no global operations,
 so that any window with its halo decodes like the whole. Before training the 1x1 layers are principal components: an
 orthonormal linear transform codec. Where there are more latents than channels of the blocks at 1/16, the rest pass
-beside the blocks: fine texture at high qualities needs many latents, and gains little by what blocks could do to them.
+beside the blocks, linearly: fine texture at high qualities needs many latents, and this way they cost little time.
 """
 
 from collections.abc import Callable

@@ -10,6 +10,7 @@ import sys
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -156,17 +157,30 @@ def _costs(reference: AnyCodec, codec: AnyCodec, held_back: list[Path]) -> list[
     return cost(reference, codec, held_back)
 
 
-def _fit(a: argparse.Namespace) -> int:
-    recipe = json.loads((a.run / "recipe.json").read_text())
+def _trained(a: argparse.Namespace) -> tuple[dict[str, Any], AnyCodec]:
+    """Recipe and codec of a run that another folder is made from; refuses a folder that holds weights."""
+    recipe: dict[str, Any] = json.loads((a.run / "recipe.json").read_text())
     codec = build(recipe["codec"], recipe["model"]).eval()
     start_from(codec, a.run)
+    if list(a.output.glob("weights-*.safetensors")):
+        raise OptionError(f"{a.output} holds weights already: name another folder")
+    return recipe, codec
+
+
+def _leave(codec: AnyCodec, recipe: dict[str, Any], folder: Path) -> None:
+    """Write a folder that an export or a training takes for a run."""
+    folder.mkdir(parents=True, exist_ok=True)
+    write_weights(codec, folder, 10**12)
+    (folder / "recipe.json").write_text(json.dumps(recipe, indent=1) + "\n")
+
+
+def _fit(a: argparse.Namespace) -> int:
+    recipe, codec = _trained(a)
     if not (isinstance(codec, Codec) and isinstance(codec.bottleneck, Hyperprior)):
         raise WeightsError(f'codec "{codec.name}" has no scale network to fit')
     torch.set_num_threads(a.threads)
     if a.patches < BATCH or a.minutes <= 0:
         raise OptionError(f"a fit needs {BATCH} patches at least, and time")
-    if list(a.output.glob("weights-*.safetensors")):
-        raise OptionError(f"{a.output} holds weights already: name another folder")
     d = recipe["data"]
     files = files_of(codec.name, a.data, d["held_back_one_in"], held_back=False)
     cpu = torch.device("cpu")
@@ -176,9 +190,7 @@ def _fit(a: argparse.Namespace) -> int:
     del pool
     print(f"{len(patches.positions)} patches of {len(files)} pictures", file=sys.stderr, flush=True)
     steps = fit(codec.bottleneck, patches, 60 * a.minutes, a.seed, say=lambda words: print(words, file=sys.stderr))
-    a.output.mkdir(parents=True, exist_ok=True)
-    write_weights(codec, a.output, 10**12)
-    (a.output / "recipe.json").write_text(json.dumps(recipe, indent=1) + "\n")
+    _leave(codec, recipe, a.output)
     print(f"{a.output}: {steps} steps", file=sys.stderr)
     return 0
 
@@ -194,13 +206,9 @@ def _latents(codec: Codec, pool: Patches, batches: int, generator: torch.Generat
 
 
 def _widen(a: argparse.Namespace) -> int:
-    recipe = json.loads((a.run / "recipe.json").read_text())
-    old = build(recipe["codec"], recipe["model"]).eval()
-    start_from(old, a.run)
+    recipe, old = _trained(a)
     if not isinstance(old, ImageCodec):
         raise WeightsError(f'codec "{old.name}" has no latents to add to')
-    if list(a.output.glob("weights-*.safetensors")):
-        raise OptionError(f"{a.output} holds weights already: name another folder")
     if a.patches < 2 * BATCH or a.pictures < 1:
         raise OptionError(f"widening looks at {2 * BATCH} patches at least, and at pictures")
     require_wider(old.config, replace(old.config, latents=a.latents))
@@ -215,9 +223,7 @@ def _widen(a: argparse.Namespace) -> int:
     generator = torch.Generator().manual_seed(a.seed)
     widen(old, new, (pool.draw(BATCH, generator).float() / 255 for _ in range(a.patches // BATCH - 1)))
     _compare(old, new, pool.draw(BATCH, generator).float() / 255)
-    a.output.mkdir(parents=True, exist_ok=True)
-    write_weights(new, a.output, 10**12)
-    (a.output / "recipe.json").write_text(json.dumps(recipe, indent=1) + "\n")
+    _leave(new, recipe, a.output)
     print(f'{a.output}: {a.latents} latents; next: rarefy train --start with train.part = "added"', file=sys.stderr)
     return 0
 
@@ -264,6 +270,15 @@ def _convert(a: argparse.Namespace) -> int:
     return 0
 
 
+def _add_folders(p: argparse.ArgumentParser, output: str) -> None:
+    """The arguments of verbs that make a folder from a run's."""
+    p.add_argument("run", type=Path, help="folder of a complete run")
+    p.add_argument("-o", "--output", type=Path, required=True, help=output)
+    p.add_argument("--data", type=Path, nargs="+", required=True, help="folders of the training data")
+    p.add_argument("--threads", type=int, default=2, help="CPU threads")
+    p.add_argument("--seed", type=int, default=0, help="of whatever is drawn at random")
+
+
 def parser() -> argparse.ArgumentParser:
     """The arguments of `rarefy weights`."""
     p = argparse.ArgumentParser(
@@ -278,23 +293,15 @@ def parser() -> argparse.ArgumentParser:
     e.add_argument("--held-back-one-in", type=int, default=50, help="as in the recipe")
     e.set_defaults(action=_export)
     f = verbs.add_parser("fit", help="fit the scales of a run's entropy model to its latents, which stay as they are")
-    f.add_argument("run", type=Path, help="folder of a complete run")
-    f.add_argument("-o", "--output", type=Path, required=True, help="the folder to write, to export from")
-    f.add_argument("--data", type=Path, nargs="+", required=True, help="folders of the training data")
+    _add_folders(f, "the folder to write, to export from")
     f.add_argument("--minutes", type=float, default=12.0, help="of fitting")
     f.add_argument("--patches", type=int, default=4800, help="how many are looked at: half a megabyte each")
-    f.add_argument("--threads", type=int, default=2, help="CPU threads")
-    f.add_argument("--seed", type=int, default=0, help="of patches and steps")
     f.set_defaults(action=_fit)
     w = verbs.add_parser("widen", help="give a run's codec more latents, fitted to what its own leave over")
-    w.add_argument("run", type=Path, help="folder of a complete run")
-    w.add_argument("-o", "--output", type=Path, required=True, help="the folder to write, to start a training from")
+    _add_folders(w, "the folder to write, to start a training from")
     w.add_argument("--latents", type=int, required=True, help="how many it shall have, a multiple of 4")
-    w.add_argument("--data", type=Path, nargs="+", required=True, help="folders of the training data")
     w.add_argument("--pictures", type=int, default=200, help="how many files of it")
     w.add_argument("--patches", type=int, default=640, help="how many are looked at")
-    w.add_argument("--threads", type=int, default=2, help="CPU threads")
-    w.add_argument("--seed", type=int, default=0, help="of the patches")
     w.set_defaults(action=_widen)
     c = verbs.add_parser("convert", help="make a weights file from a checkpoint that others published")
     c.add_argument("kind", choices=["walloc"], help="whose checkpoint it is: WaLLoC's authors'")
