@@ -18,7 +18,8 @@ from rarefy.codecs.parallel import side_by_side
 from rarefy.codecs.transparency import fill_invisible
 from rarefy.entropy.gains import position_of
 from rarefy.entropy.precision import require_float32
-from rarefy.entropy.search import Searchable, price_of, refine, rounds_of
+from rarefy.entropy.search import Found, compress_found, price_of, refine, rounds_of
+from rarefy.entropy.trial import Goal, Searchable
 
 if TYPE_CHECKING:
     from rarefy.codecs.base import Codec, Unit
@@ -93,8 +94,10 @@ class Encoder:
     def _unit(self, number: int, quality: int) -> list[container.Unit]:
         """One unit of every picture."""
         with torch.inference_mode():
-            y = self._refined(number, quality) if self._rounds else self._latents(number, quality)
-            coded = self.codec.bottleneck.compress(y, quality)
+            if self._rounds:
+                coded = compress_found(self.codec.bottleneck, self._found(number, quality), quality)
+            else:
+                coded = self.codec.bottleneck.compress(self._latents(number, quality), quality)
         planes = self._alpha_sections(number)
         return [
             container.Unit(sections | ({ALPHA: plane} if plane is not None else {}), checksum)
@@ -125,7 +128,7 @@ class Encoder:
         stride = self.codec.stride
         return slice(None), slice(None), *relative(divided(box, stride), divided(window, stride))
 
-    def _refined(self, number: int, quality: int) -> Tensor:
+    def _found(self, number: int, quality: int) -> list[Found]:
         """Latents of a unit whose symbols cost less, each picture's by itself.
 
         Error counts in the whole window, where the neighbours' latents are as they were before rounding, and also where
@@ -139,17 +142,17 @@ class Encoder:
         around, pixels = self._analysed(window, unit), self._pixels(window)[:, :, :height, :width]
         price = self.codec.exchange * price_of(bottleneck.rate_multiplier(position_of(quality, around.device)))
 
-        def search(y: Tensor, target: Tensor) -> Tensor:
+        def search(y: Tensor, target: Tensor) -> Found:
             def restore(y_hat: Tensor) -> Tensor:
                 whole = y.clone()
                 whole[within] = y_hat
                 with self.codec.transforms(self.precision):
                     return self.codec.synthesis(whole, unit)[:, :, :height, :width]
 
-            return refine(bottleneck, y[within], quality, restore, target, price, self._rounds)
+            goal = Goal(target, restore, price, self.codec.stride, within)
+            return refine(bottleneck, y[within], quality, goal, self._rounds)
 
-        found = [search(y, x) for y, x in zip(around.split(1), pixels.split(1), strict=True)]
-        return torch.cat(found).contiguous(memory_format=torch.channels_last)
+        return [search(y, x) for y, x in zip(around.split(1), pixels.split(1), strict=True)]
 
     def _pixels(self, window: Box) -> Tensor:
         """A window of every picture: float32 [B, 3, h, w] in 0..1, repeated at the end up to the codec's stride."""

@@ -27,7 +27,8 @@ from rarefy.codecs.sound_layout import groups_of
 from rarefy.codecs.sound_level import gain_of, level_of
 from rarefy.entropy.gains import position_of
 from rarefy.entropy.precision import require_float32
-from rarefy.entropy.search import Searchable, price_of, refine, rounds_of
+from rarefy.entropy.search import Found, compress_found, price_of, refine, rounds_of
+from rarefy.entropy.trial import Goal, Searchable
 from rarefy.errors import MediaError
 
 if TYPE_CHECKING:
@@ -165,11 +166,13 @@ class SoundEncoder:
         with torch.inference_mode():
             y = span.latents[:, :, span.within].contiguous()
             if self._rounds:
-                y = self._refined(part, span, y, quality)
-            ((sections, checksum),) = part.bottleneck.compress(y, quality)
+                coded = compress_found(part.bottleneck, [self._found(part, span, y, quality)], quality)
+            else:
+                coded = part.bottleneck.compress(y, quality)
+        ((sections, checksum),) = coded
         return container.Unit(sections, checksum)
 
-    def _refined(self, part: "SoundPart", span: Span, y: Tensor, quality: int) -> Tensor:
+    def _found(self, part: "SoundPart", span: Span, y: Tensor, quality: int) -> Found:
         """Latents of a unit whose symbols cost less; around them the neighbours' are as they were before rounding."""
         samples, bottleneck = span.samples, part.bottleneck
         assert samples is not None and isinstance(bottleneck, Searchable)
@@ -182,7 +185,8 @@ class SoundEncoder:
             with self.codec.transforms(self.precision):
                 return part.synthesis(whole)[:, :, : samples.shape[2]]
 
-        return refine(bottleneck, y, quality, restore, samples, price, self._rounds)
+        goal = Goal(samples, restore, price, part.stride, (slice(None), slice(None), span.within))
+        return refine(bottleneck, y, quality, goal, self._rounds)
 
     def _part(self, number: int) -> "SoundPart":
         group = self.groups[number]

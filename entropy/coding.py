@@ -107,15 +107,16 @@ class Walk:
         self.known[at] = inverse_sinh(y_hat / spread)
 
 
-def compress(bottleneck: Hyperprior, y: Tensor, quality: int) -> list[Coded]:
+def compress(bottleneck: Hyperprior, y: Tensor, quality: int, hyper: Tensor | None = None) -> list[Coded]:
     """Code a batch of latents, float32 [B, latents, h, w], at a quality q256; gives one `Coded` per item.
 
+    hyper: hyper-latents, integers as float32 [B, hyper, h / 4, w / 4], where they are not to be those of the analysis.
     Raises WeightsError for latents that are not finite.
     """
-    return encode(bottleneck, y, quality)[1]
+    return encode(bottleneck, y, quality, hyper)[1]
 
 
-def encode(bottleneck: Hyperprior, y: Tensor, quality: int) -> tuple[Walk, list[Coded]]:
+def encode(bottleneck: Hyperprior, y: Tensor, quality: int, hyper: Tensor | None = None) -> tuple[Walk, list[Coded]]:
     """As `compress`; gives the walk too, with the symbols and the latents as a decoder should see them."""
     require_float32(bottleneck)
     with torch.inference_mode(), full_float32(y.device):
@@ -127,14 +128,8 @@ def encode(bottleneck: Hyperprior, y: Tensor, quality: int) -> tuple[Walk, list[
             raise WeightsError(
                 "the transforms gave latents that are not finite: these weights cannot code this picture"
             )
-        missing = (0, -width % HYPER_STRIDE, 0, -height % HYPER_STRIDE)
-        z = (
-            bottleneck.h_a(F.pad(scaled, missing, mode="replicate") if any(missing) else scaled)
-            .round()
-            .clamp(-PEAK, PEAK)
-            .permute(0, 2, 3, 1)
-            .contiguous()
-        )
+        z = bottleneck.hyper_latents_of(scaled) if hyper is None else hyper.clamp(-PEAK, PEAK)
+        z = z.permute(0, 2, 3, 1).contiguous()
         walk = Walk(bottleneck, z, (height, width), quality)
         target = scaled.permute(0, 2, 3, 1)
         symbols, rows = [_numpy(z, np.int16)], [bottleneck.hyper_rows(z.shape, walk.level)]

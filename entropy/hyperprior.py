@@ -19,8 +19,8 @@ from rarefy.entropy.integer import EXACT, PEAK, IntegerScaleNetwork
 from rarefy.entropy.integers_file import named_integers, read_integers
 from rarefy.entropy.likelihood import LN2, at_least, log_probability, logistic_bits, round_through, rounded_bits
 from rarefy.entropy.scales import scale_tables
-from rarefy.entropy.search import Trial
 from rarefy.entropy.tables import Tables, likely_part
+from rarefy.entropy.trial import Seen, Trial
 from rarefy.errors import WeightsError
 
 PRECISION = 15  # bits of the tables: real latents at low rates gain more by it than the coder's arithmetic loses
@@ -97,6 +97,7 @@ class Hyperprior(Gains):
     """
 
     restored: tuple[str, ...] = ("scales.",)
+    hyper_stride = HYPER_STRIDE
     h_a: nn.Module
     scales: ScaleSteps
     means: MeanSteps
@@ -197,11 +198,11 @@ class Hyperprior(Gains):
         hyper = -(-height // HYPER_STRIDE) * -(-width // HYPER_STRIDE) * self.prior.shape[2]
         return height * width * len(self.sigma) + hyper
 
-    def compress(self, y: Tensor, quality: int) -> list[tuple[dict[str, bytes], int]]:
+    def compress(self, y: Tensor, quality: int, hyper: Tensor | None = None) -> list[tuple[dict[str, bytes], int]]:
         """See `rarefy.entropy.coding.compress`."""
         from rarefy.entropy.coding import compress
 
-        return [({"latents": unit.stream}, unit.checksum) for unit in compress(self, y, quality)]
+        return [({"latents": unit.stream}, unit.checksum) for unit in compress(self, y, quality, hyper)]
 
     def decompress(self, units: list[tuple[dict[str, bytes], int]], shape: tuple[int, int], quality: int) -> Tensor:
         """See `rarefy.entropy.coding.decompress`."""
@@ -219,25 +220,50 @@ class Hyperprior(Gains):
         features = self.scales.features(z_hat, along_quality(self.embedding, position))
         y_hat, v, inverse_scale = self._code(scaled, features, position)
         bits = logistic_bits(v, inverse_scale).sum((1, 2, 3))
-        return y_hat * back, bits + self._hyper_bits(z, position).sum((1, 2, 3))
+        return y_hat * back, bits + self.hyper_bits(z, position).sum((1, 2, 3))
 
-    def trial(self, y: Tensor, position: Tensor) -> Trial:
-        """See `rarefy.entropy.search.Searchable`; hyper-latents follow the latents and are no part of the search."""
+    def hyper_latents(self, y: Tensor, position: Tensor) -> Tensor:
+        """What the hyper-analysis gives for latents of any size, as files hold it: float32 [B, hyper, h / 4, w / 4]."""
+        return self.hyper_latents_of(y * self.gains(position)[0])
+
+    @torch.no_grad()
+    def hyper_latents_of(self, scaled: Tensor) -> Tensor:
+        """As `hyper_latents`, of latents scaled for rounding."""
+        missing = [n for size in reversed(scaled.shape[2:]) for n in (0, -size % HYPER_STRIDE)]
+        padded = F.pad(scaled, missing, mode="replicate") if any(missing) else scaled
+        z: Tensor = self.h_a(padded).float().round().clamp(-PEAK, PEAK)
+        return z
+
+    def hyper_slope(self, y: Tensor, position: Tensor, hyper: Tensor) -> Tensor:
+        """See `rarefy.entropy.trial.HyperSearchable`: by scales and means, as training sees it."""
+        hyper = hyper.detach().requires_grad_(True)
+        _, v, inverse_scale = self._code(y * self.gains(position)[0], self._features(hyper, position, y), position)
+        (slope,) = torch.autograd.grad(logistic_bits(v, inverse_scale).sum(), hyper)
+        return slope
+
+    def _features(self, z: Tensor, position: Tensor, y: Tensor) -> Tensor:
+        """What hyper-latents say, as large as the latents."""
+        height, width = y.shape[2:]
+        return self.scales.features(z, along_quality(self.embedding, position))[:, :, :height, :width]
+
+    def trial(self, y: Tensor, position: Tensor, hyper: Tensor | None = None) -> Trial:
+        """See `rarefy.entropy.trial.Searchable`; its bits are those of the latents."""
         gain, back = self.gains(position)
         scaled = y * gain
-        height, width = y.shape[2:]
+        z = self.hyper_latents_of(scaled) if hyper is None else hyper
         with torch.no_grad():
-            missing = (0, -width % HYPER_STRIDE, 0, -height % HYPER_STRIDE)
-            z = self.h_a(F.pad(scaled, missing, mode="replicate") if any(missing) else scaled).float().round()
-            features = self.scales.features(z, along_quality(self.embedding, position))[:, :, :height, :width]
-            hyper_bits = self._hyper_bits(z, position).sum()
-        y_hat, v, inverse_scale = self._code(scaled, features, position)
+            features = self._features(z, position, y)
+        y_hat, v = self._residuals(scaled, features, position)
         symbols = v.detach().round()
+        magnitudes, fewer, more = (torch.asinh((symbols + step).abs()) for step in (0, -1, 1))
+        seen = Seen(magnitudes.requires_grad_(y.requires_grad), fewer - magnitudes.detach(), more - magnitudes.detach())
+        inverse_scale = self._inverse_scales(features, seen.values, position)
         bits = log_probability(symbols, inverse_scale) / -LN2
         lower, higher = (
             (log_probability(symbols + step, inverse_scale.detach()) / -LN2 - bits).detach() for step in (-1, 1)
         )
-        return Trial(y_hat * back, bits.sum() + hyper_bits, lower, higher, v.detach() - symbols, gain)
+        at_positions = bits.sum(1, keepdim=True)
+        return Trial(y_hat * back, at_positions, lower, higher, v.detach() - symbols, gain, seen)
 
     @torch.no_grad()
     def settled(self, y: Tensor, position: Tensor) -> tuple[Tensor, Tensor]:
@@ -264,9 +290,11 @@ class Hyperprior(Gains):
 
     def inverse_scales(self, features: Tensor, symbols: Tensor, position: Tensor) -> Tensor:
         """The four steps of the scales: one over each symbol's logistic scale, in the shape of the symbols."""
-        magnitudes = torch.asinh(symbols.abs())
-        index, known = torch.zeros_like(symbols), torch.zeros_like(symbols)
-        for step, mask in enumerate(step_masks(self.phases, *symbols.shape[1:])):
+        return self._inverse_scales(features, torch.asinh(symbols.abs()), position)
+
+    def _inverse_scales(self, features: Tensor, magnitudes: Tensor, position: Tensor) -> Tensor:
+        index, known = torch.zeros_like(magnitudes), torch.zeros_like(magnitudes)
+        for step, mask in enumerate(step_masks(self.phases, *magnitudes.shape[1:])):
             index = torch.where(mask, self.scales.step(step, features, known).float(), index)
             known = torch.where(mask, magnitudes, known)
         index = at_least(self.start_index(position) + index, 0.0).clamp(max=SCALE_COUNT - 1)
@@ -291,7 +319,8 @@ class Hyperprior(Gains):
         hyper = Tables.from_pmfs([c[0] for c in cut], [c[1] - PEAK for c in cut], [c[2] for c in cut], PRECISION)
         return Tables.concatenate([scales, hyper])
 
-    def _hyper_bits(self, z: Tensor, position: Tensor) -> Tensor:
+    def hyper_bits(self, z: Tensor, position: Tensor) -> Tensor:
+        """What each hyper-latent takes by itself when it is rounded, differentiable: [B, hyper, h, w], as z."""
         prior = along_quality(self.prior, position)[..., None, None]
         logits, mean, log_scale = prior.split(MIXTURE, 1)
         weights, inverse_scale = torch.log_softmax(logits, 1), torch.exp(-log_scale.clamp(-4, 6))

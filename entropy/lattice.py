@@ -22,7 +22,7 @@ from rarefy.entropy.gains import QUALITY_LEVELS, Gains, along_quality, level_of,
 from rarefy.entropy.integers_file import named_integers, read_integers
 from rarefy.entropy.likelihood import LN2, at_least, log_probability, round_through, symbol_bits
 from rarefy.entropy.precision import require_float32
-from rarefy.entropy.search import Trial
+from rarefy.entropy.trial import Trial
 from rarefy.errors import WeightsError
 
 if TYPE_CHECKING:
@@ -239,23 +239,25 @@ class Lattice(Gains):
             bits = bits + symbol_bits(flat.index_select(2, own) - mean, distance, 1 / scale).sum((1, 2))
         return symbols * back, bits
 
-    def trial(self, y: Tensor, position: Tensor) -> Trial:
-        """See `rarefy.entropy.search.Searchable`."""
+    def trial(self, y: Tensor, position: Tensor, hyper: Tensor | None = None) -> Trial:
+        """See `rarefy.entropy.trial.Searchable`; there are no hyper-latents."""
         gain, back = self._shaped_gains(position)
         scaled = y * gain
         symbols = round_through(scaled)
         flat, coded = scaled.detach().flatten(2), symbols.detach().flatten(2)
         lower, higher = torch.zeros_like(coded), torch.zeros_like(coded)
-        total = scaled.new_zeros(())
+        total = torch.zeros_like(flat[:, :1])
         for own, mean, scale in self._walk(symbols, position):
             distance, inverse = coded.index_select(2, own) - mean, 1 / scale
             bits = symbol_bits(flat.index_select(2, own) - mean, distance, inverse)
-            total = total + bits.sum()
+            total = total.index_copy(2, own, bits.sum(1, keepdim=True))
             with torch.no_grad():
                 for other, step in ((lower, -1), (higher, 1)):
                     other.index_copy_(2, own, log_probability(distance + step, inverse) / -LN2 - bits)
         remainder = (scaled - symbols).detach()
-        return Trial(symbols * back, total, lower.reshape(scaled.shape), higher.reshape(scaled.shape), remainder, gain)
+        at_positions = total.unflatten(2, scaled.shape[2:])
+        lower, higher = (each.reshape(scaled.shape) for each in (lower, higher))
+        return Trial(symbols * back, at_positions, lower, higher, remainder, gain)
 
     def _walk(self, symbols: Tensor, position: Tensor) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
         """For each step the flat positions [n], and means and scales [B, latents, n] of the symbols there."""

@@ -2,57 +2,35 @@
 
 Rounding each latent to the nearest integer is not the best that an encoder can do: errors of neighbours add up or
 cancel, and a symbol is context to those after it. The search changes symbols by one where that lowers bits + price *
-squared error, a few at a time, and looks again. Files stay ordinary files: all that changes is what is rounded.
+squared error, a few at a time, and looks again: what has not paid at a place is undone there. Files stay ordinary
+files: all that changes is what is rounded, and which hyper-latents go with it.
 
 Yang et al. 2020 ("Improving Inference for Neural Image Compression") anneal latents over thousands of gradient steps.
 This needs a dozen, since it uses what is known of each single change: its own bits exactly, what it does to the rest by
 the gradient, and how distortion bends by the squared norm of what a latent draws.
 """
 
+import math
 import operator
-from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Protocol, runtime_checkable
+from collections.abc import Sequence
+from dataclasses import dataclass, fields, replace
+from typing import Protocol
 
 import torch
 from torch import Tensor
 
 from rarefy.entropy.gains import position_of
 from rarefy.entropy.precision import full_float32
+from rarefy.entropy.search_hyper import refine_hyper
+from rarefy.entropy.trial import Goal, HyperSearchable, Searchable, around
 from rarefy.errors import OptionError
 
 BEND = 1.3  # times the curvature of a single change, for those made beside it
 MARGIN = 0.25  # of a step: how far beyond the border a latent is moved, so that shifted means do not take it back
-START, LEAST, MOST = 2.0, 0.15, 8.0  # changes per position and round; below 1, of a random part of the positions
-GROW, SHRINK, FACTOR = 0.5, 0.3, 1.5  # more changes above this part of the promised gain, fewer below that one
+START, LEAST, MOST = 3.0, 0.15, 8.0  # changes at a position in a round; below 1, at a random part of the positions
+GROW, SHRINK, FACTOR = 0.5, 0.3, 1.5  # more changes where above this part of the promise was kept, fewer below that one
 SEED = 1
 EFFORTS = range(7)  # of encoders: 0 for none, else rounds are two to that power
-
-
-@dataclass(frozen=True)
-class Trial:
-    """What coding latents [1, C, ...] would give, at the symbols that they round to.
-
-    latents: reconstructed, with a graph back to what was tried. bits: of all symbols, with a graph through contexts
-    alone, in which a symbol's own length is constant. lower, higher: how many bits more each symbol takes by itself
-    when it is one less, one more. remainder: what rounding left of each, in steps. gain: steps per unit of what was
-    tried.
-    """
-
-    latents: Tensor
-    bits: Tensor
-    lower: Tensor
-    higher: Tensor
-    remainder: Tensor
-    gain: Tensor
-
-
-@runtime_checkable
-class Searchable(Protocol):
-    """A bottleneck that can tell what changes of its symbols would cost."""
-
-    def trial(self, y: Tensor, position: Tensor) -> Trial:
-        """Latents float32 [1, C, ...] at a quality [1] in 0..1."""
 
 
 def rounds_of(effort: int, name: str, *bottlenecks: object) -> int:
@@ -78,81 +56,131 @@ def price_of(rate_multiplier: Tensor) -> float:
     return 255**2 / 3 * float(rate_multiplier)
 
 
-def refine(
-    bottleneck: Searchable,
-    y: Tensor,
-    quality: int,
-    restore: Callable[[Tensor], Tensor],
-    target: Tensor,
-    price: float,
-    rounds: int,
-) -> Tensor:
-    """Latents [1, C, ...] near y whose symbols cost less: what `compress` should be given.
+class Compressing(Protocol):
+    """A bottleneck, as far as it writes."""
 
-    quality: q256. restore: the synthesis, reconstructed latents to a signal shaped as target; price: bits for a squared
-    error of 1, summed over the signal. Each round is one pass through both, forward and backward; it ends where no
-    change promises anything. On a CPU the same arguments give the same latents.
+    def compress(self, y: Tensor, quality: int) -> list[tuple[dict[str, bytes], int]]:
+        """See `rarefy.codecs.any_codec.AnyBottleneck`."""
+
+
+@dataclass(frozen=True)
+class Found:
+    """Latents [1, C, ...] whose symbols cost less, and the hyper-latents that go with them where there are such."""
+
+    latents: Tensor
+    hyper: Tensor | None
+
+
+def refine(bottleneck: Searchable, y: Tensor, quality: int, goal: Goal, rounds: int) -> Found:
+    """Latents near y [1, C, ...] that cost less at a quality q256: what `compress_found` should be given.
+
+    Each round is one pass through bottleneck and synthesis, forward and backward, and for hyper-latents one more
+    forward; it ends where no change promises anything. On a CPU the same arguments give the same latents, whatever the
+    caller's settings are.
     """
     position = position_of(quality, y.device)
-    generator = torch.Generator(y.device).manual_seed(SEED)
-    with torch.inference_mode(False), torch.enable_grad():
-        y, target = y.clone(), target.clone()  # what was made for inference alone has no gradients
-        best, least = y, float("inf")
-        strength, promised, before = START, 0.0, 0.0
-        bend: Tensor | None = None
-        for number in range(rounds + 1):
-            y = y.detach().requires_grad_(True)
-            with full_float32(y.device):  # as the file is made, whatever the caller's settings are
-                trial = bottleneck.trial(y, position)
-            error = restore(trial.latents) - target
-            loss = trial.bits + price * error.square().sum()
-            cost = float(loss.detach())
-            if promised:
-                kept = (cost - before) / promised
-                strength *= FACTOR if kept > GROW else 1 / FACTOR if kept < SHRINK else 1
-                strength = min(MOST, max(LEAST, strength))
-            if cost < least:
-                best, least = y.detach(), cost
-            if number == rounds:
-                break
-            if bend is None:
-                bend = _curvature(error, y, price, generator)
-            (slope,) = torch.autograd.grad(loss, y)
-            with torch.no_grad():
-                y, promised, is_done = _changed(
-                    y.detach(), trial, slope / trial.gain, bend / trial.gain.square(), strength, generator
-                )
-            before = cost
-            if is_done:
-                break
-        return best
+    with torch.inference_mode(False), torch.enable_grad(), full_float32(y.device):
+        y, goal = y.clone(), replace(goal, target=goal.target.clone())  # made for inference alone, they have no graph
+        hyper = None
+        if isinstance(bottleneck, HyperSearchable):
+            hyper = refine_hyper(bottleneck, y, position, goal, rounds)
+        return Found(_Search(bottleneck, position, goal, hyper).run(y, rounds), hyper)
 
 
-def _curvature(error: Tensor, y: Tensor, price: float, generator: torch.Generator) -> Tensor:
-    """Half the second derivative of price * squared error along each channel, a mean over positions: [1, C, 1, ...].
+def compress_found(bottleneck: Compressing, found: Sequence[Found], quality: int) -> list[tuple[dict[str, bytes], int]]:
+    """Code a batch of what was found."""
+    y = torch.cat([each.latents for each in found])
+    hyper = [each.hyper for each in found if each.hyper is not None]
+    if not hyper:
+        return bottleneck.compress(y, quality)
+    assert isinstance(bottleneck, HyperSearchable)
+    return bottleneck.compress(y, quality, torch.cat(hyper))
 
-    By Gauss-Newton it is price times the squared norm of what the latent draws, whose mean a random vector of signs
-    gives in one backward pass (Hutchinson 1989).
+
+@dataclass(frozen=True)
+class _Look:
+    """Latents that were tried, what they cost at each position [1, 1, ...], and what changes of them promise.
+
+    change: bits + price * squared error of the better change of each symbol; moved: the latents after it.
     """
-    signs = torch.randint(0, 2, error.shape, device=error.device, generator=generator).to(error.dtype) * 2 - 1
-    (drawn,) = torch.autograd.grad((error * signs).sum(), y, retain_graph=True)
-    return price * drawn.square().mean(tuple(range(2, y.dim())), keepdim=True)
+
+    y: Tensor
+    cost: Tensor
+    change: Tensor
+    moved: Tensor
+
+    def where(self, kept: Tensor, other: "_Look") -> "_Look":
+        """This where it is kept, the other elsewhere."""
+        pairs = ((getattr(self, field.name), getattr(other, field.name)) for field in fields(self))
+        return _Look(*(torch.where(kept, mine, theirs) for mine, theirs in pairs))
 
 
-def _changed(
-    y: Tensor, trial: Trial, slope: Tensor, bend: Tensor, strength: float, generator: torch.Generator
-) -> tuple[Tensor, float, bool]:
-    """Latents after the most promising changes of each position, what those promise, and whether no change does.
+class _Search:
+    """Rounds of changes of the symbols of one unit."""
 
-    slope, bend: by the step.
-    """
-    change = torch.stack([trial.lower - slope, trial.higher + slope]) + BEND * bend
-    change, which = change.min(0)
-    direction = which * 2.0 - 1
-    count = min(int(strength + 1 - 1e-9), change.shape[1])
-    last = change.kthvalue(count, 1, keepdim=True).values
-    draw = torch.rand(change.shape, device=y.device, generator=generator)
-    chosen = (change < 0) & (change <= last) & (draw < strength / count)
-    distance = 0.5 - direction * trial.remainder + MARGIN
-    moved = y + torch.where(chosen, direction * distance / trial.gain, 0.0)
-    return moved, float(change[chosen].sum()), not bool((change < 0).any())
+    def __init__(self, bottleneck: Searchable, position: Tensor, goal: Goal, hyper: Tensor | None) -> None:
+        self.bottleneck, self.position, self.goal, self.hyper = bottleneck, position, goal, hyper
+        self.generator = torch.Generator(position.device).manual_seed(SEED)
+        self.bend: Tensor | None = None
+
+    def run(self, y: Tensor, rounds: int) -> Tensor:
+        """The latents that cost least of those that were tried."""
+        last = self._look(y)
+        best, least = y, float(last.cost.sum())
+        strength = torch.full_like(last.cost, START)
+        for _ in range(rounds):
+            if not (last.change < 0).any():
+                break
+            tried, promised = self._changed(last, strength)
+            now = self._look(tried)
+            if float(now.cost.sum()) < least:
+                best, least = tried, float(now.cost.sum())
+            gained, hoped = around(now.cost - last.cost), around(promised)
+            kept = torch.where(hoped < 0, gained / hoped, GROW)
+            strength = torch.where(
+                kept > GROW, strength * FACTOR, torch.where(kept < SHRINK, strength / FACTOR, strength)
+            )
+            strength = strength.clamp(LEAST, MOST)
+            last = now.where(gained <= 0, last)
+        with torch.no_grad():
+            trial = self.bottleneck.trial(last.y, self.position, self.hyper)
+            return last.y if float(self.goal.cost(trial, self.goal.error(trial)).sum()) < least else best
+
+    def _look(self, y: Tensor) -> _Look:
+        y = y.detach().requires_grad_(True)
+        goal = self.goal
+        trial = self.bottleneck.trial(y, self.position, self.hyper)
+        error = goal.error(trial)
+        if self.bend is None:
+            self.bend = self._curvature(error, y) / trial.gain.square()
+        loss = trial.bits.sum() + goal.price * error.square().sum()
+        slope, *by_magnitude = torch.autograd.grad(loss, [y, *([trial.seen.values] if trial.seen else [])])
+        with torch.no_grad():
+            slope /= trial.gain
+            both = torch.stack([trial.lower - slope, trial.higher + slope])
+            if trial.seen:
+                both += by_magnitude[0] * torch.stack([trial.seen.lower, trial.seen.higher])
+            change, which = (both + BEND * self.bend).min(0)
+            direction = which * 2.0 - 1
+            distance = 0.5 - direction * trial.remainder + MARGIN
+            return _Look(y.detach(), goal.cost(trial, error), change, y.detach() + direction * distance / trial.gain)
+
+    def _curvature(self, error: Tensor, y: Tensor) -> Tensor:
+        """Half the second derivative of price * squared error along each channel, a mean over positions.
+
+        Gives [1, C, 1, ...]. By Gauss-Newton it is price times the squared norm of what the latent draws, whose mean a
+        random vector of signs gives in one backward pass (Hutchinson 1989).
+        """
+        draw = torch.randint(0, 2, error.shape, device=error.device, generator=self.generator)
+        (drawn,) = torch.autograd.grad((error * (draw.to(error.dtype) * 2 - 1)).sum(), y, retain_graph=True)
+        return self.goal.price * drawn.square().mean(tuple(range(2, y.dim())), keepdim=True)
+
+    def _changed(self, look: _Look, strength: Tensor) -> tuple[Tensor, Tensor]:
+        """Latents after the most promising changes of each position, and what those promise there, [1, 1, ...]."""
+        change = look.change
+        count = (strength + 1 - 1e-6).long().clamp(max=change.shape[1])
+        most_promising = change.topk(min(math.ceil(MOST), change.shape[1]), 1, largest=False).values
+        last = most_promising.gather(1, count - 1)
+        draw = torch.rand(change.shape, device=change.device, generator=self.generator)
+        chosen = (change < 0) & (change <= last) & (draw < strength / count)
+        return torch.where(chosen, look.moved, look.y), (change * chosen).sum(1, keepdim=True)

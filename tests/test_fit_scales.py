@@ -78,7 +78,7 @@ def test_what_is_fitted_is_the_rate_that_training_sees() -> None:
     features, symbols, positions = settle(codec.bottleneck, pairs).of(torch.arange(8))
     with torch.no_grad():
         bits = log_probability(symbols, codec.bottleneck.inverse_scales(features, symbols, positions)).sum() / -LN2
-        hyper = codec.bottleneck._hyper_bits(codec.bottleneck.h_a(y * codec.bottleneck.gains(position)[0]), position)
+        hyper = codec.bottleneck.hyper_bits(codec.bottleneck.h_a(y * codec.bottleneck.gains(position)[0]), position)
         wanted = codec.bottleneck(y, position)[1].sum() - hyper.sum()
     torch.testing.assert_close(bits, wanted, rtol=1e-3, atol=0.1)  # features are kept in 16 bits
 

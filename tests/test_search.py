@@ -1,6 +1,7 @@
 """Effort at the encoder: what a change of a symbol is said to cost, and files that are better for it."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -16,7 +17,9 @@ from rarefy.codecs.media import Image
 from rarefy.codecs.registry import codecs
 from rarefy.codecs.sound import SoundCodec
 from rarefy.codecs.weights import candidates, load_any, load_codec
-from rarefy.entropy.search import EFFORTS, Searchable, Trial, refine, rounds_of
+from rarefy.entropy.search import EFFORTS, price_of, refine, rounds_of
+from rarefy.entropy.search_hyper import refine_hyper
+from rarefy.entropy.trial import Goal, HyperSearchable, Searchable, Trial, around, blocks_of
 from rarefy.errors import OptionError
 from rarefy.tools.commands import parser
 
@@ -148,6 +151,14 @@ def test_odd_pictures(codec: Codec) -> None:
         assert decoded.shape == shape and np.abs(decoded.astype(int) - 77).max() < 12
 
 
+def all_bits(codec: Codec, y: Tensor, trial: Trial) -> Tensor:
+    """Of a trial, and of the hyper-latents that the analysis gives."""
+    bottleneck, position = codec.bottleneck, torch.tensor([QUALITY / 25600])
+    if not isinstance(bottleneck, HyperSearchable):
+        return trial.bits.sum()
+    return trial.bits.sum() + bottleneck.hyper_bits(bottleneck.hyper_latents(y, position), position).sum()
+
+
 def test_a_trial_says_what_training_and_files_pay(codec: Codec, photograph: Pixels) -> None:
     y = latents_of(codec, photograph)
     bottleneck = codec.bottleneck
@@ -157,10 +168,10 @@ def test_a_trial_says_what_training_and_files_pay(codec: Codec, photograph: Pixe
     with torch.no_grad():
         trial, (restored, bits) = bottleneck.trial(padded, position), bottleneck(padded, position)
     torch.testing.assert_close(trial.latents, restored)
-    torch.testing.assert_close(trial.bits, bits[0], rtol=1e-5, atol=0)
+    torch.testing.assert_close(all_bits(codec, padded, trial), bits[0], rtol=1e-5, atol=0)
     ((sections, _),) = bottleneck.compress(y, QUALITY)
     with torch.no_grad():
-        ideal = float(bottleneck.trial(y, position).bits)
+        ideal = float(all_bits(codec, y, bottleneck.trial(y, position)))
     assert abs(8 * len(sections["latents"]) - ideal) < 0.05 * ideal + 64
 
 
@@ -182,7 +193,8 @@ def test_a_trial_knows_the_cost_of_single_changes(codec: Codec, photograph: Pixe
             nothing_else = ((after.latents - before.latents).abs() > 1e-6).sum() == 1
             same_contexts = torch.equal(_zeroed(after.lower, at), _zeroed(before.lower, at))
             if nothing_else and same_contexts:
-                torch.testing.assert_close(after.bits - before.bits, before.higher[at], rtol=1e-2, atol=0.02)
+                difference = after.bits.sum() - before.bits.sum()
+                torch.testing.assert_close(difference, before.higher[at], rtol=1e-2, atol=0.02)
                 found += 1
                 break
     assert found, "no symbol was the last of its kind"
@@ -197,11 +209,12 @@ def _zeroed(values: Tensor, at: tuple[int, ...]) -> Tensor:
 class Parabola:
     """Latents that are their own symbols, free of charge: the search can only undo what rounding did wrong."""
 
-    def trial(self, y: Tensor, position: Tensor) -> Trial:
+    def trial(self, y: Tensor, position: Tensor, hyper: Tensor | None = None) -> Trial:
         """See `Searchable`."""
         symbols = y + (y.round() - y).detach()
         free = torch.zeros_like(y)
-        return Trial(symbols, symbols.sum() * 0, free, free, (y - symbols).detach(), torch.ones(1, 1, 1, 1))
+        bits = symbols.sum(1, keepdim=True) * 0
+        return Trial(symbols, bits, free, free, (y - symbols).detach(), torch.ones(1, 1, 1, 1))
 
 
 def test_a_search_finds_what_is_to_be_found() -> None:
@@ -214,13 +227,118 @@ def test_a_search_finds_what_is_to_be_found() -> None:
     def restore(latents: Tensor) -> Tensor:
         return latents.sum(1, keepdim=True)
 
-    found = refine(Parabola(), y, QUALITY, restore, target, price=10.0, rounds=8)
+    goal = Goal(target, restore, price=10.0, stride=1)
+    found = refine(Parabola(), y, QUALITY, goal, rounds=8).latents
     rounded, refined = (float((restore(v.round()) - target).square().mean()) for v in (y, found))
     assert refined < 0.6 * rounded
     assert not found.requires_grad
     with torch.inference_mode():
-        again = refine(Parabola(), y, QUALITY, restore, target, price=10.0, rounds=8)
-    assert torch.equal(found, again)
+        again = refine(Parabola(), y, QUALITY, goal, rounds=8)
+    assert torch.equal(found, again.latents) and again.hyper is None
+
+
+class Promises(Parabola):
+    """Each change promises two bits; left of the middle it costs three instead, to the right it keeps its word."""
+
+    def __init__(self, y: Tensor) -> None:
+        self.start = y.round()
+
+    def trial(self, y: Tensor, position: Tensor, hyper: Tensor | None = None) -> Trial:
+        """See `Searchable`."""
+        trial = super().trial(y, position)
+        changed = (trial.latents.detach() - self.start).abs()
+        paid = torch.full(y.shape[3:], -2.0)
+        paid[: y.shape[3] // 2] = 3.0
+        bits = trial.bits + (changed.sign() * paid).sum(1, keepdim=True)
+        promise = torch.where(changed > 0, 9.0, -2.0)
+        return replace(trial, bits=bits, lower=promise, higher=promise)
+
+
+def test_what_has_not_paid_is_undone_where_it_has_not() -> None:
+    y = torch.rand(1, 3, 12, 24, generator=torch.Generator().manual_seed(1)) * 4
+    goal = Goal(y, lambda latents: latents, price=1e-9, stride=1)
+    found = refine(Promises(y), y, QUALITY, goal, rounds=6).latents
+    changed = (found.round() != y.round()).float().mean((0, 1, 2))
+    assert changed[:10].max() == 0 and changed[14:].min() > 0.5
+
+
+def hyper_codec() -> tuple[Codec, HyperSearchable]:
+    """A codec of pictures whose bottleneck has hyper-latents to search for."""
+    if not candidates("image"):
+        pytest.skip("no weights of the image codec are here")
+    codec = load_codec("image")
+    assert isinstance(codec.bottleneck, HyperSearchable)
+    return codec, codec.bottleneck
+
+
+@pytest.mark.parametrize("quality", [15, 70])
+def test_hyper_latents_that_cost_less(photograph: Pixels, quality: int) -> None:
+    codec, bottleneck = hyper_codec()
+    x = torch.from_numpy(photograph[:96, :112].copy()).permute(2, 0, 1)[None].float() / 255
+    position = torch.tensor([quality / 100])
+    price = codec.exchange * price_of(bottleneck.rate_multiplier(position))
+    with torch.no_grad():
+        y = codec.analysis(x, Unit(256 * quality, 96, 112))
+    goal = Goal(x, lambda latents: codec.synthesis(latents, Unit(256 * quality, 96, 112)), price, codec.stride)
+
+    def cost_of(hyper: Tensor) -> float:
+        with torch.no_grad():
+            trial = bottleneck.trial(y, position, hyper)
+            return float(goal.cost(trial, goal.error(trial)).sum() + bottleneck.hyper_bits(hyper, position).sum())
+
+    start, found = bottleneck.hyper_latents(y, position), refine_hyper(bottleneck, y, position, goal, 12)
+    assert found.shape == start.shape == (1, 64, 2, 2) and torch.equal(found, found.round())
+    assert cost_of(found) < 0.998 * cost_of(start)
+    assert torch.equal(refine_hyper(bottleneck, y, position, goal, 0), start)
+
+
+def test_files_hold_the_hyper_latents_that_are_given(photograph: Pixels) -> None:
+    codec, bottleneck = hyper_codec()
+    y = latents_of(codec, photograph)
+    own = bottleneck.hyper_latents(y, torch.tensor([QUALITY / 25600]))
+    assert bottleneck.compress(y, QUALITY) == bottleneck.compress(y, QUALITY, own)
+    others = own.clone()
+    others[0, 5, 0, 1] += 1
+    coded = bottleneck.compress(y, QUALITY, others)
+    assert coded != bottleneck.compress(y, QUALITY)
+    decoded = codec.bottleneck.decompress(coded, (5, 7), QUALITY)
+    with torch.no_grad():
+        wanted = bottleneck.trial(y, torch.tensor([QUALITY / 25600]), others).latents
+    close = (
+        ((decoded - wanted).abs() < 1e-3).float().mean()
+    )  # of integers made from floats, borders may round otherwise
+    assert close > 0.99
+
+
+def test_what_contexts_see_of_a_change_from_zero(photograph: Pixels) -> None:
+    """The slope of a magnitude is none there; files know what one more nonzero symbol does to those after it."""
+    codec, bottleneck = hyper_codec()
+    y, position = latents_of(codec, photograph)[:, :, :4, :4].contiguous().requires_grad_(True), torch.tensor([0.3])
+    hyper = bottleneck.hyper_latents(y.detach(), position)
+    trial = bottleneck.trial(y, position, hyper)
+    assert trial.seen is not None
+    (by_magnitude,) = torch.autograd.grad(trial.bits.sum(), trial.seen.values)
+    with torch.no_grad():
+        zero = (trial.seen.values == 0) & (by_magnitude.abs() > 0.3)
+        torch.testing.assert_close(trial.seen.lower[zero], torch.full_like(trial.seen.lower[zero], math.asinh(1)))
+        told, true = [], []
+        for at in zero.nonzero()[::3].tolist():
+            moved, place = y.detach().clone(), tuple(at)
+            moved[place] += (0.75 - trial.remainder[place]) / trial.gain[0, at[1]].flatten()[0]
+            after = bottleneck.trial(moved, position, hyper)
+            true.append(float(after.bits.sum() - trial.bits.sum() - trial.higher[place]))
+            told.append(float(by_magnitude[place] * trial.seen.higher[place]))
+    assert len(told) >= 20 and np.corrcoef(told, true)[0, 1] > 0.15
+
+
+@pytest.mark.parametrize("shape", [(7,), (6, 7)])
+def test_sums_over_blocks(shape: tuple[int, ...]) -> None:
+    values = torch.rand(1, 1, *shape)
+    sums = blocks_of(values, 3)
+    assert sums.shape == (1, 1, *(-(-n // 3) for n in shape))
+    torch.testing.assert_close(sums.sum(), values.sum())
+    torch.testing.assert_close(sums.flatten()[0], values[(0, 0, *[slice(3)] * len(shape))].sum())
+    assert around(values).shape == values.shape
 
 
 def test_refusals(codec: Codec, photograph: Pixels) -> None:

@@ -91,7 +91,7 @@ def _model_bits(bottleneck: "Hyperprior", walk: "Walk", quality: int) -> list[fl
     symbols = walk.symbols.double()
     z_rows = bottleneck.hyper_rows(walk.z.shape, walk.level).ravel()
     z_bits = tables.ideal_bits(walk.z.numpy().ravel().astype(np.int16), z_rows)
-    z_ideal = float(bottleneck._hyper_bits(walk.z.permute(0, 3, 1, 2), position_of(quality, walk.z.device)).sum())
+    z_ideal = float(bottleneck.hyper_bits(walk.z.permute(0, 3, 1, 2), position_of(quality, walk.z.device)).sum())
     rows = found.numpy().ravel().astype(np.uint16)
     table_bits = tables.ideal_bits(walk.symbols.numpy().ravel(), rows)
     models = [_logistic_bits(symbols, scale) for scale in (wanted, wanted.round(), found)]
