@@ -110,7 +110,7 @@ class Walk:
 def compress(bottleneck: Hyperprior, y: Tensor, quality: int, hyper: Tensor | None = None) -> list[Coded]:
     """Code a batch of latents, float32 [B, latents, h, w], at a quality q256; gives one `Coded` per item.
 
-    hyper: hyper-latents, integers as float32 [B, hyper, h / 4, w / 4], where they are not to be those of the analysis.
+    hyper: hyper-latents, integers within 127 as float32 [B, hyper, h / 4, w / 4], if not those of the analysis.
     Raises WeightsError for latents that are not finite.
     """
     return encode(bottleneck, y, quality, hyper)[1]
@@ -128,7 +128,7 @@ def encode(bottleneck: Hyperprior, y: Tensor, quality: int, hyper: Tensor | None
             raise WeightsError(
                 "the transforms gave latents that are not finite: these weights cannot code this picture"
             )
-        z = bottleneck.hyper_latents_of(scaled) if hyper is None else hyper.clamp(-PEAK, PEAK)
+        z = bottleneck.hyper_latents_of(scaled) if hyper is None else hyper
         z = z.permute(0, 2, 3, 1).contiguous()
         walk = Walk(bottleneck, z, (height, width), quality)
         target = scaled.permute(0, 2, 3, 1)

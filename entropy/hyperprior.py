@@ -269,7 +269,7 @@ class Hyperprior(Gains):
     def settled(self, y: Tensor, position: Tensor) -> tuple[Tensor, Tensor]:
         """What stays as it is while scales are fitted: features [B, width, h, w] and symbols [B, latents, h, w]."""
         scaled = y * self.gains(position)[0]
-        features = self.scales.features(self.h_a(scaled).float().round(), along_quality(self.embedding, position))
+        features = self.scales.features(self.hyper_latents_of(scaled), along_quality(self.embedding, position))
         return features, self._residuals(scaled, features, position)[1].round()
 
     def _code(self, scaled: Tensor, features: Tensor, position: Tensor) -> tuple[Tensor, Tensor, Tensor]:

@@ -74,8 +74,8 @@ class Found:
 def refine(bottleneck: Searchable, y: Tensor, quality: int, goal: Goal, rounds: int) -> Found:
     """Latents near y [1, C, ...] that cost less at a quality q256: what `compress_found` should be given.
 
-    Each round is one pass through bottleneck and synthesis, forward and backward, and for hyper-latents one more
-    forward; it ends where no change promises anything. On a CPU the same arguments give the same latents, whatever the
+    A round is a pass through bottleneck and synthesis, forward and backward, and one or, with hyper-latents, two
+    forward. It ends where no change promises anything. On a CPU the same arguments give the same latents, whatever the
     caller's settings are.
     """
     position = position_of(quality, y.device)
@@ -131,20 +131,20 @@ class _Search:
         for _ in range(rounds):
             if not (last.change < 0).any():
                 break
-            tried, promised = self._changed(last, strength)
-            now = self._look(tried)
-            if float(now.cost.sum()) < least:
-                best, least = tried, float(now.cost.sum())
+            chosen = self._chosen(last.change, strength)
+            promised = last.change.where(chosen, 0.0).sum(1, keepdim=True)
+            now = self._look(torch.where(chosen, last.moved, last.y))
             gained, hoped = around(now.cost - last.cost), around(promised)
-            kept = torch.where(hoped < 0, gained / hoped, GROW)
+            share = torch.where(hoped < 0, gained / hoped, GROW)
             strength = torch.where(
-                kept > GROW, strength * FACTOR, torch.where(kept < SHRINK, strength / FACTOR, strength)
+                share > GROW, strength * FACTOR, torch.where(share < SHRINK, strength / FACTOR, strength)
             )
             strength = strength.clamp(LEAST, MOST)
             last = now.where(gained <= 0, last)
-        with torch.no_grad():
-            trial = self.bottleneck.trial(last.y, self.position, self.hyper)
-            return last.y if float(self.goal.cost(trial, self.goal.error(trial)).sum()) < least else best
+            last = replace(last, cost=self.goal.cost_of(self.bottleneck.trial, last.y, self.position, self.hyper))
+            if float(last.cost.sum()) < least:
+                best, least = last.y, float(last.cost.sum())
+        return best
 
     def _look(self, y: Tensor) -> _Look:
         y = y.detach().requires_grad_(True)
@@ -175,12 +175,10 @@ class _Search:
         (drawn,) = torch.autograd.grad((error * (draw.to(error.dtype) * 2 - 1)).sum(), y, retain_graph=True)
         return self.goal.price * drawn.square().mean(tuple(range(2, y.dim())), keepdim=True)
 
-    def _changed(self, look: _Look, strength: Tensor) -> tuple[Tensor, Tensor]:
-        """Latents after the most promising changes of each position, and what those promise there, [1, 1, ...]."""
-        change = look.change
+    def _chosen(self, change: Tensor, strength: Tensor) -> Tensor:
+        """The most promising changes of each position."""
         count = (strength + 1 - 1e-6).long().clamp(max=change.shape[1])
         most_promising = change.topk(min(math.ceil(MOST), change.shape[1]), 1, largest=False).values
         last = most_promising.gather(1, count - 1)
         draw = torch.rand(change.shape, device=change.device, generator=self.generator)
-        chosen = (change < 0) & (change <= last) & (draw < strength / count)
-        return torch.where(chosen, look.moved, look.y), (change * chosen).sum(1, keepdim=True)
+        return (change < 0) & (change <= last) & (draw < strength / count)

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor
 
@@ -25,7 +26,8 @@ class Trial:
     """What coding latents [1, C, ...] would give, at the symbols that they round to.
 
     latents: reconstructed, with a graph back to what was tried. bits: of all symbols at a position, [1, 1, ...], with a
-    graph through contexts alone, in which a symbol's own length is constant. lower, higher: how many bits more each
+    graph through contexts alone, in which a symbol's own length is constant: to `seen`, where that is given, else to
+    what was tried. lower, higher: how many bits more each
     symbol takes by itself when it is one less, one more. remainder: what rounding left of each, in steps. gain: steps
     per unit of what was tried. seen: where magnitudes are contexts, whose slope at zero says nothing.
     """
@@ -86,15 +88,35 @@ class Goal:
         return self.restore(trial.latents) - self.target
 
     def cost(self, trial: Trial, error: Tensor) -> Tensor:
-        """Bits + price * squared error at each of the unit's positions, [1, 1, ...], without a graph."""
+        """Bits + price * squared error at each of the unit's positions, [1, 1, ...], without a graph.
+
+        Error beyond them counts where the unit ends.
+        """
         squared = blocks_of(error.detach().square().sum(1, keepdim=True), self.stride)
-        return trial.bits.detach() + self.price * squared[self.within]
+        return trial.bits.detach() + self.price * _folded(squared, self.within)
+
+    def cost_of(self, trial: Callable[..., Trial], *arguments: Tensor | None) -> Tensor:
+        """As `cost`, of latents that are tried for it alone."""
+        with torch.no_grad():
+            tried = trial(*arguments)
+            return self.cost(tried, self.error(tried))
 
 
 def blocks_of(values: Tensor, side: int) -> Tensor:
     """Sums over blocks of `side` values along each axis of [1, 1, ...]; the last ones may hold fewer."""
     missing = [n for size in reversed(values.shape[2:]) for n in (0, -size % side)]
     return _pooling(values)(F.pad(values, missing), side) * float(side ** (values.dim() - 2))
+
+
+def _folded(values: Tensor, within: tuple[slice, ...]) -> Tensor:
+    """What is within slices, with the sums of what is before and behind added to the first and the last there."""
+    for axis, part in enumerate(within):
+        start, stop, _ = part.indices(values.shape[axis])
+        before, inner, behind = values.split([start, stop - start, values.shape[axis] - stop], axis)
+        values = inner.clone()
+        values.narrow(axis, 0, 1).add_(before.sum(axis, keepdim=True))
+        values.narrow(axis, -1, 1).add_(behind.sum(axis, keepdim=True))
+    return values
 
 
 def around(values: Tensor) -> Tensor:

@@ -111,8 +111,11 @@ def test_units_gray_and_alpha(codec: Codec, photograph: Pixels) -> None:
     alpha = np.full(photograph.shape[:2], 255, np.uint8)
     alpha[:40] = 9
     for picture in (Image(photograph[:, :, 1:2]), Image(photograph, alpha=alpha)):
-        files = [Encoder(codec, [picture] * 2, tile=64, effort=effort).files(QUALITY) for effort in (0, 2)]
-        assert files[1][0] == files[1][1]
+        turned = Image(picture.pixels[::-1, ::-1].copy(), alpha=picture.alpha)
+        files = [Encoder(codec, [turned, picture], tile=64, effort=effort).files(QUALITY)[1:] for effort in (0, 2)]
+        assert cost(codec, picture, files[1][0], 50) == pytest.approx(
+            cost(codec, picture, Encoder(codec, [picture], tile=64, effort=2).files(QUALITY)[0], 50), rel=1e-3
+        )
         assert cost(codec, picture, files[1][0], 50) < cost(codec, picture, files[0][0], 50)
 
 
@@ -260,6 +263,44 @@ def test_what_has_not_paid_is_undone_where_it_has_not() -> None:
     found = refine(Promises(y), y, QUALITY, goal, rounds=6).latents
     changed = (found.round() != y.round()).float().mean((0, 1, 2))
     assert changed[:10].max() == 0 and changed[14:].min() > 0.5
+
+
+def test_error_counts_where_the_unit_is() -> None:
+    """Of a window of 6 by 5 latents, whose last ones are not filled; what is beyond the unit, at its border."""
+    within = (slice(None), slice(None), slice(2, 5), slice(1, 4))
+    goal = Goal(torch.zeros(1, 3, 23, 18), lambda latents: latents, price=10.0, stride=4, within=within)
+    trial = Trial(*[torch.ones(1, 1, 3, 3)] * 6)
+    for (row, column), place in {(9, 5): (0, 0), (14, 9): (1, 1), (3, 17): (0, 2), (22, 8): (2, 1)}.items():
+        error = torch.zeros(1, 3, 23, 18)
+        error[0, 1, row, column] = 0.5
+        expected = torch.ones(1, 1, 3, 3)
+        expected[(0, 0, *place)] = 1 + 10 * 0.25
+        torch.testing.assert_close(goal.cost(trial, error), expected)
+
+
+def test_hyper_latents_stay_what_files_hold() -> None:
+    """At the last value that they can have, nothing beyond it is tried, however much it promises."""
+
+    class Outwards(Parabola):
+        hyper_stride = 2
+
+        def hyper_latents(self, y: Tensor, position: Tensor) -> Tensor:
+            return torch.tensor([127.0, -127.0, 5.0])[None, :, None, None].repeat(1, 1, 3, 3)
+
+        def hyper_bits(self, hyper: Tensor, position: Tensor) -> Tensor:
+            return 200 - hyper.abs()
+
+        def hyper_slope(self, y: Tensor, position: Tensor, hyper: Tensor) -> Tensor:
+            return -hyper.sign()
+
+        def compress(self, y: Tensor, quality: int, hyper: Tensor | None = None) -> list[tuple[dict[str, bytes], int]]:
+            raise NotImplementedError
+
+    y = torch.zeros(1, 2, 6, 6)
+    goal = Goal(y.sum(1, keepdim=True), lambda latents: latents.sum(1, keepdim=True), price=1.0, stride=1)
+    found = refine_hyper(Outwards(), y, torch.tensor([0.5]), goal, 8)
+    assert found[:, 0].unique().tolist() == [127] and found[:, 1].unique().tolist() == [-127]
+    assert found[:, 2].min() > 5
 
 
 def hyper_codec() -> tuple[Codec, HyperSearchable]:
