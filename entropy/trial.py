@@ -27,9 +27,9 @@ class Trial:
 
     latents: reconstructed, with a graph back to what was tried. bits: of all symbols at a position, [1, 1, ...], with a
     graph through contexts alone, in which a symbol's own length is constant: to `seen`, where that is given, else to
-    what was tried. lower, higher: how many bits more each
-    symbol takes by itself when it is one less, one more. remainder: what rounding left of each, in steps. gain: steps
-    per unit of what was tried. seen: where magnitudes are contexts, whose slope at zero says nothing.
+    what was tried. lower, higher: how many bits more each symbol takes by itself when it is one less, one more.
+    remainder: what rounding left of each, in steps. gain: steps per unit of what was tried. seen: where magnitudes are
+    contexts, whose slope at zero says nothing.
     """
 
     latents: Tensor
