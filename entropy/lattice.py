@@ -244,12 +244,12 @@ class Lattice(Gains):
         gain, back = self._shaped_gains(position)
         scaled = y * gain
         symbols = round_through(scaled)
-        flat, coded = scaled.detach().flatten(2), symbols.detach().flatten(2)
+        coded = symbols.detach().flatten(2)
         lower, higher = torch.zeros_like(coded), torch.zeros_like(coded)
-        total = torch.zeros_like(flat[:, :1])
+        total = torch.zeros_like(coded[:, :1])
         for own, mean, scale in self._walk(symbols, position):
             distance, inverse = coded.index_select(2, own) - mean, 1 / scale
-            bits = symbol_bits(flat.index_select(2, own) - mean, distance, inverse)
+            bits = log_probability(distance, inverse) / -LN2
             total = total.index_copy(2, own, bits.sum(1, keepdim=True))
             with torch.no_grad():
                 for other, step in ((lower, -1), (higher, 1)):
