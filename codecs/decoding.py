@@ -167,8 +167,10 @@ class Decoder:
         """Latents float32 [1, C, h, w] of a unit; zeros for one that is lost."""
         box = divided(self.grid.box(number), self.codec.stride)
         if number not in self.lost:
+            unit = self.units[number]
             try:
-                return decompress(self.codec, [self.units[number]], self.header, extents(box), number, self.limits)
+                _require_sections(unit, self.header, number)
+                return decompress(self.codec, [unit], self.header, extents(box), number, self.limits)
             except FormatError as error:
                 if not self.is_lenient:
                     raise
@@ -231,6 +233,14 @@ class Decoder:
             return None
 
 
+def _require_sections(unit: container.Unit, header: Header, number: int) -> None:
+    """Raise FormatError for a unit that holds other sections than its own header announces."""
+    allowed = {LATENTS, ALPHA} if header.has_alpha else {LATENTS}
+    if LATENTS not in unit.sections or not set(unit.sections) <= allowed:
+        names = ", ".join(sorted(unit.sections)) or "none"
+        raise FormatError(f'unit {number} has the sections {names}; codec "{header.codec}" reads "{LATENTS}"')
+
+
 def decompress(
     codec: "Codec",
     units: Sequence[container.Unit],
@@ -239,14 +249,12 @@ def decompress(
     number: int,
     limits: Limits,
 ) -> Tensor:
-    """Latents float32 [B, C, h, w] of a unit of each of several files that have one header's quality and sizes."""
+    """Latents float32 [B, C, h, w] of a unit of each of several files that have one header's quality and sizes.
+
+    The units have passed `_require_sections`.
+    """
     height, width = shape
     limits.check_symbols(codec.bottleneck.symbol_count((height, width)), f"unit {number}")
-    allowed = {LATENTS, ALPHA} if header.has_alpha else {LATENTS}
-    for unit in units:
-        if LATENTS not in unit.sections or not set(unit.sections) <= allowed:
-            names = ", ".join(sorted(unit.sections)) or "none"
-            raise FormatError(f'unit {number} has the sections {names}; codec "{codec.name}" reads "{LATENTS}"')
     sections = [({LATENTS: unit.sections[LATENTS]}, unit.checksum) for unit in units]
     try:
         with torch.inference_mode():
@@ -267,6 +275,7 @@ def synthesise_alike(codec: "Codec", files: Sequence[File], limits: Limits, prec
     shape = extents(divided(box, codec.stride))
     for file in files:
         codec.check(file.header)
+        _require_sections(file.units[0], file.header, 0)
     with torch.inference_mode():
         y_hat = decompress(codec, [file.units[0] for file in files], header, shape, 0, limits)
         with codec.transforms(precision):

@@ -36,7 +36,8 @@ class LatentStream(IterableDataset[Batch]):
     device: where the latents and classes of a batch go. Bytes are decoded on the CPU, as one batch, by as many threads
     as torch has; the copy begins at once and nothing waits for it. Without workers only: they cannot use a GPU.
 
-    `state_dict` and `load_state_dict` go on inside an epoch, exactly; so does `torchdata`'s StatefulDataLoader.
+    `state_dict` and `load_state_dict` go on inside an epoch, exactly; so does `torchdata`'s StatefulDataLoader. Whatever
+    else begins to iterate gets the whole epoch.
     """
 
     def __init__(
@@ -67,9 +68,11 @@ class LatentStream(IterableDataset[Batch]):
         starts = np.searchsorted(files, np.arange(len(self._samples.index.files) + 1))
         self._order = Order(starts.astype(np.int64), shuffle, seed, is_even, batch_size, drop_last)
         self._epoch = shared_number(0)
+        # Where the last iteration here stands, or the state that was loaded:
         self._given: dict[int, int] = {}  # batches that readers of this rank gave already, by worker
-        self._workers: int | None = None  # of the state that was loaded
+        self._workers: int | None = None
         self._first = 0  # the worker whose turn it is in that state: a new `DataLoader` begins with its worker 0
+        self._waiting: torch.Tensor | None = None  # bool [workers], shared: those who have not gone on from it yet
 
     def __iter__(self) -> Iterator[Batch]:
         worker, workers = _worker()
@@ -77,18 +80,32 @@ class LatentStream(IterableDataset[Batch]):
             raise OptionError(
                 f"a worker cannot give tensors on {self._device}: take num_workers=0, or move batches without device="
             )
-        if self._workers not in (None, workers):
-            raise OptionError(
-                f"the state is of {self._workers} workers, here are {workers}: it fits the same number alone"
-            )
+        self._begin(worker, workers)
         worker = (worker + self._first) % workers
-        self._workers = workers
-        batches = self._batches(worker, workers)
-        for numbers in islice(batches, self._given.get(worker, 0), None):
+        given = self._given.get(worker, 0)
+        for numbers in islice(self._batches(worker, workers), given, None):
             batch = self._batch(numbers)
-            self._given[worker] = self._given.get(worker, 0) + 1
+            given += 1
+            self._given[worker] = given
             yield batch
-        self._given[worker], self._workers = 0, None
+        self._given, self._first = {}, 0
+
+    def _begin(self, worker: int, workers: int) -> None:
+        """Go on from the state that was loaded, once; else from the beginning."""
+        waiting = self._waiting if self._is_loaded() else None
+        if waiting is not None and len(waiting) != workers:
+            raise OptionError(
+                f"the state is of {len(waiting)} workers, here are {workers}: it fits the same number alone"
+            )
+        if waiting is not None and waiting[worker]:
+            waiting[worker] = False
+        else:
+            self._given, self._first = {}, 0
+        self._workers = workers
+
+    def _is_loaded(self) -> bool:
+        """Whether there is a state that some worker has not gone on from."""
+        return self._waiting is not None and bool(self._waiting.any())
 
     def _batch(self, numbers: list[int]) -> Batch:
         samples = self._samples
@@ -103,8 +120,8 @@ class LatentStream(IterableDataset[Batch]):
 
     def set_epoch(self, epoch: int) -> None:
         """Begin another epoch, in another order; call it before each, with workers that stay too."""
-        if epoch != int(self._epoch):
-            self._given, self._workers, self._first = {}, None, 0
+        if epoch != int(self._epoch) or not self._is_loaded():
+            self._given, self._workers, self._first, self._waiting = {}, None, 0, None
         self._epoch[0] = epoch
 
     @property
@@ -134,7 +151,7 @@ class LatentStream(IterableDataset[Batch]):
         nothing: say how many of its batches were used in this epoch, before an earlier state too, and its
         `num_workers`.
         """
-        given, first, count = dict(self._given), self._first, self._workers or 1
+        given, first, count = dict(self._given), self._first, self._workers or _worker()[1]
         if batches is not None:
             count = max(workers, 1)
             given, first = self._after(batches, count)
@@ -162,6 +179,7 @@ class LatentStream(IterableDataset[Batch]):
         self.set_epoch(state["epoch"])
         self._given = {int(worker): count for worker, count in state["given"].items()}
         self._workers, self._first = state["workers"], state["first"]
+        self._waiting = torch.ones(state["workers"], dtype=torch.bool).share_memory_()
 
     def _after(self, batches: int, workers: int) -> tuple[dict[int, int], int]:
         """How many batches each worker has given after so many of all, and whose turn it is.

@@ -459,6 +459,35 @@ def test_a_stream_goes_on_inside_an_epoch(shards: Path, workers: int) -> None:
     assert sorted(keys(loaded(after))) == sorted(itertools.chain(*batches))
 
 
+@pytest.mark.parametrize("workers", [0, 2])
+def test_a_look_at_the_first_batch_costs_no_samples(shards: Path, workers: int) -> None:
+    stream = LatentStream(shards, batch_size=3, shuffle=8)
+    loader = DataLoader(stream, batch_size=None, num_workers=workers)
+    whole = keys(loader)
+    next(iter(loader))
+    assert keys(loader) == whole
+    stream.set_epoch(0)
+    assert keys(loader) == whole
+
+
+def test_iterators_do_not_share_samples(shards: Path) -> None:
+    stream = LatentStream(shards, batch_size=3, shuffle=8)
+    whole = keys(stream)
+    pairs = [(a.keys, b.keys) for a, b in zip(iter(stream), iter(stream), strict=True)]
+    assert [list(itertools.chain(*side)) for side in zip(*pairs, strict=True)] == [whole, whole]
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_a_state_is_gone_on_from_once(shards: Path, workers: int) -> None:
+    stream = LatentStream(shards, batch_size=3, shuffle=8)
+    loader = DataLoader(stream, batch_size=None, num_workers=workers)
+    whole = [batch.keys for batch in loader]
+    stream.load_state_dict(stream.state_dict(2, workers))
+    stream.set_epoch(0)  # as a loop over epochs says it
+    assert [batch.keys for batch in loader] == whole[2:]
+    assert [batch.keys for batch in loader] == whole
+
+
 def test_workers_that_stay_see_a_new_epoch(shards: Path) -> None:
     stream = LatentStream(shards, batch_size=4, shuffle=8)
     loader = DataLoader(stream, batch_size=None, num_workers=2, persistent_workers=True)

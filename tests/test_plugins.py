@@ -404,6 +404,14 @@ class TestZarr:
         array[:] = np.stack([pixels] * 3)
         assert np.array_equal(array[2], rarefy.decode(tmp_path / "2.0.0.0").pixels)
 
+    def test_version_2_keeps_the_alpha_of_what_is_opaque(self, pixels: Pixels, tmp_path: Path) -> None:
+        numcodecs = pytest.importorskip("numcodecs", reason="needs numcodecs")
+        source = np.dstack((pixels, np.full((45, 70), 255, np.uint8)))[None]
+        codec = numcodecs.get_codec({"id": "rarefy.image"})
+        array = self.create(tmp_path, shape=source.shape, chunks=source.shape, zarr_format=2, compressors=codec)
+        array[:] = source
+        assert np.array_equal(array[:][..., 3], source[..., 3])
+
 
 def test_alpha_is_kept_in_pillow(pixels: Pixels, tmp_path: Path) -> None:
     for source, mode in ((with_alpha(pixels), "RGBA"), (with_alpha(pixels)[:, :, 2:], "LA")):
@@ -425,8 +433,25 @@ def test_alpha_is_kept_in_imageio(pixels: Pixels, tmp_path: Path) -> None:
 
 
 def test_alpha_is_kept_in_chunks(pixels: Pixels) -> None:
-    """A picture that is opaque everywhere has no alpha in its file; it comes back between others that have."""
-    source = np.stack([with_alpha(pixels), np.dstack((pixels, np.full((45, 70), 255, np.uint8)))])
-    data = encode_stack(source, "image", 50.0)
-    for shape in (None, source.shape):
-        assert np.array_equal(decode_stack(data, shape)[..., 3], source[..., 3])
+    """Of pictures that are opaque everywhere, too, between others and alone."""
+    opaque = np.dstack((pixels, np.full((45, 70), 255, np.uint8)))
+    for pictures in ([with_alpha(pixels), opaque], [opaque, with_alpha(pixels)], [opaque]):
+        source = np.stack(pictures)
+        data = encode_stack(source, "image", 50.0)
+        for shape in (None, source.shape):
+            assert np.array_equal(decode_stack(data, shape)[..., 3].reshape(-1), source[..., 3].reshape(-1))
+
+
+def test_an_alpha_that_a_file_leaves_out_is_added(pixels: Pixels) -> None:
+    data = rarefy.encode(pixels)
+    assert (decode_stack(data, (45, 70, 4))[..., 3] == 255).all()
+
+
+def test_pictures_with_and_without_alpha_decode_together(pixels: Pixels) -> None:
+    files = [rarefy.encode(pixels), rarefy.encode(with_alpha(pixels))]
+    for batch in (files, files[::-1]):
+        decoded = rarefy.decode(batch)
+        for one, data in zip(decoded, batch, strict=True):
+            alone = rarefy.decode(data)
+            assert is_close(one.pixels, alone.pixels)
+            assert (one.alpha is None) == (alone.alpha is None)

@@ -50,7 +50,7 @@ def encode_stack(array: NDArray[Any], codec: str, quality: float) -> bytes:
     if array.dtype != np.uint8:
         raise MediaError(f"chunks of pictures are uint8, not {array.dtype}: scale to 0..255 and round first")
     stack = array.reshape(stack_shape(array.shape))
-    return _join(rarefy.encode(list(stack), codec=codec, quality=quality))
+    return _join(rarefy.encode([_picture(pixels) for pixels in stack], codec=codec, quality=quality))
 
 
 def decode_stack(data: bytes, shape: Sequence[int] | None = None) -> Pixels:
@@ -74,6 +74,13 @@ def decode_stack(data: bytes, shape: Sequence[int] | None = None) -> Pixels:
     return stack[..., 0] if channels == 1 else stack
 
 
+def _picture(pixels: Pixels) -> Any:
+    """A picture whose file says that it has alpha where the array has, even if all of it is opaque."""
+    import rarefy
+
+    return rarefy.Image(pixels[..., :3], alpha=pixels[..., 3]) if pixels.shape[2] == 4 else pixels
+
+
 def _check(files: list[bytes], expected: tuple[int, int, int, int]) -> None:
     """Compare headers with the shape, before memory is taken for pixels."""
     count, height, width, _ = expected
@@ -85,7 +92,7 @@ def _check(files: list[bytes], expected: tuple[int, int, int, int]) -> None:
 
 
 def _with_channels(picture: Pixels, channels: int) -> Pixels:
-    """Add the alpha that a file leaves out where all is opaque."""
+    """Add the alpha that a file of another writer may leave out where all is opaque."""
     if picture.shape[2] == channels:
         return picture
     if (picture.shape[2], channels) != (3, 4):
