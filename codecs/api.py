@@ -101,20 +101,21 @@ def encode(
 
     Raises MediaError for what is neither, OptionError for options out of range and targets that no quality reaches.
     """
-    if codec is None and isinstance(source, list) and any(map(is_sound, source)):
+    items = source if isinstance(source, list) else [source]
+    has_sound = any(map(is_sound, items))
+    if codec is None and isinstance(source, list) and has_sound:
         if sample_rate is not None:
             raise OptionError("sample_rate is for arrays, and one list holds arrays and other things")
         rate: dict[str, Any] = {"target_size": target_size, "target_bpp": target_bpp, "target_psnr": target_psnr}
         machine: dict[str, Any] = {"threads": threads, "device": device, "precision": precision, "effort": effort}
         return [encode(one, None, quality, **rate, target_kbps=target_kbps, **machine) for one in source]
-    is_for_sound = is_sound(source) or sample_rate is not None
+    is_for_sound = has_sound or sample_rate is not None
     name = codec or DEFAULT_CODECS["sound" if is_for_sound else "image"]
     find(name)
     require_device(device)
     target = _target(quality, size=target_size, bits_per_pixel=target_bpp, psnr=target_psnr, kbps=target_kbps)
     with threads_of_torch(threads):
         coder = load_any(name, device)
-        items = source if isinstance(source, list) else [source]
         if isinstance(coder, SoundCodec):
             wanted = DEFAULT_QUALITY if quality is None else quality
             sounds = [encode_sound(one, coder, wanted, target, precision, sample_rate, effort) for one in items]
@@ -339,7 +340,7 @@ class Reader:
 
         Sides are rounded up. Faster than `pixels()` as far as the synthesis goes; entropy decoding is the same.
         """
-        return self._part(None, reduction)
+        return self._part(None, whole_number(reduction, "preview"))
 
     def sound(self, start: float = 0.0, duration: float | None = None) -> Audio:
         """Decode a sound from `start` on, in seconds, all of it without `duration`: equal to that part of the whole.

@@ -3,6 +3,7 @@
 import os
 import secrets
 import shutil
+import stat
 import tempfile
 import warnings
 from collections.abc import Mapping
@@ -30,6 +31,7 @@ _SUBTYPES = {
 }
 _USUAL_BITS = 16  # of sources that have none, since they are lossy, or unknown
 _NO_ROOM = {"WAV": {"license"}, "FLAC": set[str]()}  # tags that libsndfile cannot put there
+_WAV_TAG_BYTES = 2000  # it cuts longer ones, and reads none of the tags of such a file
 _FLAC_CHANNELS, _FLAC_RATE = 8, 655_350  # RFC 9639, sections 8.2 and 9.1.2
 _WAV_BYTES = 0xFFFF_FFFF - (1 << 16)  # what the 32 bits of a WAV header count, and room for its other chunks
 
@@ -42,9 +44,11 @@ class AudioWriter:
     and unknown sources give 16 bits. length: samples per channel, where known: a WAV above 4 GiB is written as RF64.
 
     Samples that leave -1..1 make a WAV one of 32-bit floats, and are clipped in FLAC with a RarefyWarning. clips: clip
-    them in both, as decoders of lossy codecs do. Samples are rounded to the nearest step, without dither.
+    them in both, as decoders of lossy codecs do. Samples are rounded to the nearest step, without dither. mode:
+    permissions of a new file, less the umask; one that exists keeps its own.
 
     Use it as a context manager: the file is there, whole, after the block, and not at all after an exception in it.
+    `size_bytes` is that of the file then.
 
     Raises MediaError for other suffixes and what a format cannot hold, OSError where the file cannot be written.
     """
@@ -59,6 +63,7 @@ class AudioWriter:
         tags: Mapping[str, str] | None = None,
         length: int | None = None,
         clips: bool = False,
+        mode: int = 0o666,
     ) -> None:
         self.format = _format_of(target)
         _check_room(self.format, sample_rate, channels)
@@ -66,8 +71,8 @@ class AudioWriter:
         self.subtype = _subtype(self.format, subtype)
         self._tags = _tags(tags or {}, self.format)
         self._length, self._clips = length, clips
-        self._clipped = self._written = 0
-        self._target = _Target(target)
+        self._clipped = self._written = self.size_bytes = 0
+        self._target = _Target(target, mode)
         self._begin()
 
     def write(self, samples: Samples) -> None:
@@ -82,7 +87,7 @@ class AudioWriter:
         """Finish the file and give it its name."""
         try:
             self._finish()
-            self._target.take(self._unfinished)
+            self.size_bytes = self._target.take(self._unfinished)
         except BaseException:
             self.give_up()
             raise
@@ -218,8 +223,8 @@ class _Unfinished(NamedTuple):
 class _Target:
     """Where the file goes: under another name beside its place first, in a temporary file for devices and pipes."""
 
-    def __init__(self, target: str | os.PathLike[str] | BinaryIO) -> None:
-        self._target = target
+    def __init__(self, target: str | os.PathLike[str] | BinaryIO, mode: int) -> None:
+        self._target, self._mode = target, mode
         self._place: Path | None = None
         if isinstance(target, str | os.PathLike) and (not Path(target).exists() or Path(target).is_file()):
             self._place = Path(os.path.realpath(target))  # a link stays a link
@@ -229,20 +234,29 @@ class _Target:
         if self._place is None:
             return _Unfinished(cast(BinaryIO, tempfile.TemporaryFile()), None)
         path = self._place.with_name(f".{secrets.token_hex(8)}.tmp")
-        return _Unfinished(open(path, "w+b"), path)
+        try:
+            handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0), self._mode)
+        except OSError as error:
+            error.filename = os.fspath(self._place)  # not that of the unfinished file
+            raise
+        if self._place.exists():
+            path.chmod(stat.S_IMODE(self._place.stat().st_mode))
+        return _Unfinished(open(handle, "w+b"), path)
 
-    def take(self, whole: _Unfinished) -> None:
-        """Give the file its name, or its bytes to where they go."""
+    def take(self, whole: _Unfinished) -> int:
+        """Give the file its name, or its bytes to where they go; how many they are."""
+        size = whole.file.seek(0, os.SEEK_END)
         if whole.path is not None and self._place is not None:
             whole.file.close()
             whole.path.replace(self._place)
-            return
+            return size
         whole.file.seek(0)
         if isinstance(self._target, str | os.PathLike):
             with open(self._target, "wb") as device:
                 shutil.copyfileobj(whole.file, device)
         else:
             shutil.copyfileobj(whole.file, self._target)
+        return size
 
 
 def _steps(samples: Samples, bits: int) -> NDArray[np.int32]:
@@ -287,9 +301,12 @@ def _subtype(format: str, source: str | None) -> str:
 
 
 def _tags(tags: Mapping[str, str], format: str) -> dict[str, str]:
-    lost = sorted(_NO_ROOM[format] & set(tags))
+    lost = {name for name in tags if name in _NO_ROOM[format]}
+    if format == "WAV":
+        lost |= {name for name, text in tags.items() if len(text.encode()) > _WAV_TAG_BYTES}
     if lost:
-        warnings.warn(f"left out, as {format} does not take it: {', '.join(lost)}", RarefyWarning, stacklevel=4)
+        sentence = f"left out, as {format} does not take it: {', '.join(sorted(lost))}"
+        warnings.warn(sentence, RarefyWarning, stacklevel=4)
     return {name: text for name, text in tags.items() if name not in lost and text}
 
 

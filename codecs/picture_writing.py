@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, BinaryIO
 
 from rarefy.codecs.orientation import Pixels
 from rarefy.codecs.picture_kinds import SUFFIXES, Writer, writer_of
-from rarefy.codecs.picture_metadata import EXIF_PREFIX, Metadata, metadata_options
+from rarefy.codecs.picture_metadata import EXIF_ERRORS, EXIF_PREFIX, Metadata, can_be_spelt_anew, metadata_options
 from rarefy.errors import MediaError, RarefyWarning
 
 if TYPE_CHECKING:
@@ -43,7 +43,7 @@ def write_picture(picture: "pil.Image", target: str | os.PathLike[str] | BinaryI
     whole = io.BytesIO()
     try:
         picture.save(whole, format=format, **options)
-    except (OSError, ValueError, RuntimeError) as error:  # Pillow's writers of formats differ in what they raise
+    except (OSError, RuntimeError, *EXIF_ERRORS) as error:  # Pillow's writers of formats differ in what they raise
         raise MediaError(f"the picture cannot be written as {format}: {error}") from error
     if isinstance(target, str | os.PathLike):
         _write_file(Path(target), whole.getbuffer())
@@ -66,6 +66,9 @@ def _warn_of_losses(picture: "pil.Image", writer: Writer, format: str) -> None:
         if len(picture.info.get(key, b"")) > room:
             del picture.info[key]
             lost.append(f"{_SAID[_NAMES[key]]} of more than {room} bytes")
+    if format in ("TIFF", "AVIF") and "exif" in picture.info and not can_be_spelt_anew(picture.info["exif"]):
+        del picture.info["exif"]
+        lost.append("EXIF that is damaged")
     if lost:
         warnings.warn(f"left out, as {format} does not take it: {', '.join(lost)}", RarefyWarning, stacklevel=4)
 

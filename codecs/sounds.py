@@ -48,9 +48,12 @@ def encode_sound(
     effort: int = 0,
 ) -> bytes:
     """A sound to the bytes of a file; source: what `rarefy.encode` takes."""
+    is_array = hasattr(source, "__array__") or hasattr(source, "detach")
+    if sample_rate is not None and not is_array:
+        raise OptionError("sample_rate is for arrays: this sound has a rate of its own")
     if isinstance(source, Audio | AudioReader):
         return _encode(source, codec, quality, target, precision, effort)
-    if hasattr(source, "read") or not (hasattr(source, "__array__") or hasattr(source, "detach")):
+    if hasattr(source, "read") or not is_array:
         with open_audio(source) as reader:
             return _encode(reader, codec, quality, target, precision, effort)
     return _encode(_from_array(source, sample_rate), codec, quality, target, precision, effort)
@@ -65,15 +68,15 @@ def _encode(
 
 
 def _from_array(source: Any, sample_rate: float | None) -> Audio:
-    if sample_rate is None:
-        raise OptionError("an array of samples needs its sample_rate, in Hz")
-    is_whole = isinstance(sample_rate, float) and sample_rate.is_integer()  # some libraries give 44100.0
-    rate = whole_number(int(sample_rate) if is_whole else sample_rate, "sample_rate")
     samples = np.asarray(source.detach().cpu().float() if hasattr(source, "detach") else source)
     if samples.dtype.kind != "f" or samples.ndim not in (1, 2):
         raise MediaError(
             f"sounds are float arrays [channels, n] or [n] in -1..1, not {samples.dtype} {list(samples.shape)}"
         )
+    if sample_rate is None:
+        raise OptionError("an array of samples needs its sample_rate, in Hz")
+    is_whole = isinstance(sample_rate, float) and sample_rate.is_integer()  # some libraries give 44100.0
+    rate = whole_number(int(sample_rate) if is_whole else sample_rate, "sample_rate")
     return Audio(np.ascontiguousarray(np.atleast_2d(samples), dtype=np.float32), rate)
 
 

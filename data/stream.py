@@ -36,8 +36,8 @@ class LatentStream(IterableDataset[Batch]):
     device: where the latents and classes of a batch go. Bytes are decoded on the CPU, as one batch, by as many threads
     as torch has; the copy begins at once and nothing waits for it. Without workers only: they cannot use a GPU.
 
-    `state_dict` and `load_state_dict` go on inside an epoch, exactly; so does `torchdata`'s StatefulDataLoader. Whatever
-    else begins to iterate gets the whole epoch.
+    `state_dict` and `load_state_dict` go on inside an epoch, exactly; so does `torchdata`'s StatefulDataLoader.
+    Whatever else begins to iterate gets the whole epoch.
     """
 
     def __init__(
@@ -174,8 +174,8 @@ class LatentStream(IterableDataset[Batch]):
         """
         mine = self.state_dict()
         for name in ("version", "seed", "samples", "batch_size", "ranks"):
-            if state[name] != mine[name]:
-                raise OptionError(f"the state has {name} {state[name]}, this stream {mine[name]}")
+            if state.get(name) != mine[name]:
+                raise OptionError(f"the state has {name} {state.get(name)}, this stream {mine[name]}")
         self.set_epoch(state["epoch"])
         self._given = {int(worker): count for worker, count in state["given"].items()}
         self._workers, self._first = state["workers"], state["first"]

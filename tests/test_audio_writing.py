@@ -55,6 +55,38 @@ def test_a_full_disk_is_an_error_and_no_file(
     assert not list(tmp_path.iterdir())
 
 
+def test_permissions_are_kept(tmp_path: Path) -> None:
+    audio, path = Audio(tones(1, 1000), 8000), tmp_path / "a.wav"
+    with AudioWriter(path, 8000, 1, mode=0o600) as writer:
+        writer.write(audio.samples)
+    assert path.stat().st_mode & 0o777 == 0o600 and writer.size_bytes == path.stat().st_size
+    path.chmod(0o640)
+    write_audio(path, audio)
+    assert path.stat().st_mode & 0o777 == 0o640
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
+def test_errors_name_the_file_that_was_asked_for(tmp_path: Path) -> None:
+    tmp_path.chmod(0o500)
+    with pytest.raises(PermissionError, match=r"a\.wav"):
+        write_audio(tmp_path / "a.wav", Audio(tones(1, 1000), 8000))
+
+
+@pytest.mark.parametrize(("letter", "kept"), [("a", 2000), ("\N{EURO SIGN}", 666)])
+def test_a_tag_too_long_for_wav_is_said_and_costs_no_others(letter: str, kept: int, tmp_path: Path) -> None:
+    for count in (kept, kept + 1):
+        audio = Audio(tones(1, 1000), 8000, "PCM_16", {"title": "t", "comment": letter * count})
+        write_audio(tmp_path / "a.flac", audio)
+        assert read_audio(tmp_path / "a.flac").tags == audio.tags
+        if count > kept:
+            with pytest.warns(RarefyWarning, match="WAV does not take it: comment"):
+                write_audio(tmp_path / "a.wav", audio)
+            assert read_audio(tmp_path / "a.wav").tags == {"title": "t"}
+        else:
+            write_audio(tmp_path / "a.wav", audio)
+            assert read_audio(tmp_path / "a.wav").tags == audio.tags
+
+
 def test_links_pipes_and_files_are_written_to(tmp_path: Path) -> None:
     audio = Audio(steps(16, 2, 70_000), 44_100)
     (tmp_path / "real.wav").write_bytes(b"earlier")

@@ -15,6 +15,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from rarefy.tools.cli import main
+
 ROOT = Path(__file__).resolve().parents[1]
 FOLDERS = ("docs", "weights", "recipes", "examples", "kernels")
 DOCUMENTS = sorted([*ROOT.glob("*.md"), *(path for folder in FOLDERS for path in (ROOT / folder).rglob("*.md"))])
@@ -51,6 +53,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_python_examples_run(name: str, folder: Path) -> None:
     examples = list(blocks(name, "python"))
     assert examples, f"{name} shows no Python"
+    assert main(["pack", "pictures/", "-o", "shards/", "-q"]) == 0  # what the shell's blocks make for them
     names: dict[str, object] = {}
     for number, example in enumerate(examples, 1):
         exec(compile(example, f"{name}, Python block {number}", "exec"), names)

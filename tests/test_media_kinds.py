@@ -426,6 +426,33 @@ def test_saving_without_metadata_is_said(tmp_path: Path) -> None:
         Image(noise(4, 5, 3)).save(tmp_path / "a.bmp")
 
 
+@pytest.mark.parametrize("format", ["TIFF", "AVIF"])
+def test_exif_of_cameras_has_directories(format: str) -> None:
+    exif = PIL.Image.Exif()
+    exif[0x010F] = "Camera"
+    exif.get_ifd(0x8769)[0x9003] = "2020:01:01 00:00:00"
+    exif.get_ifd(0x8825)[1] = "N"
+    file = io.BytesIO()
+    Image(noise(8, 9, 3), exif=exif.tobytes().removeprefix(b"Exif\0\0"), xmp=b"<x:xmpmeta/>").save(file, format)
+    with PIL.Image.open(file) as picture:
+        found = picture.getexif()
+        assert found[0x010F] == "Camera" and found.get_ifd(0x8769)[0x9003] == "2020:01:01 00:00:00"
+        assert found.get_ifd(0x8825)[1] == "N" and picture.info["xmp"] == b"<x:xmpmeta/>"
+
+
+@pytest.mark.parametrize("exif", [b"garbage", b"II*\0\x08\0", b"MM\0*\0\0\0\x08\0"])
+@pytest.mark.parametrize("format", ["TIFF", "AVIF"])
+def test_exif_that_is_none_is_left_out_and_said(exif: bytes, format: str) -> None:
+    samples, file = noise(8, 9, 3), io.BytesIO()
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always")
+        Image(samples, exif=exif).save(file, format)
+    with PIL.Image.open(file) as picture:
+        assert not picture.getexif().get(0x010F) and picture.size == (9, 8)
+    ours = [str(warning.message) for warning in told if warning.category is RarefyWarning]
+    assert ours == [f"left out, as {format} does not take it: EXIF that is damaged"]
+
+
 # Arrays and sizes
 
 

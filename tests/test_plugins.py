@@ -20,7 +20,7 @@ from rarefy.codecs.media import as_image
 from rarefy.codecs.weights import candidates
 from rarefy.errors import FormatError, MediaError, OptionError
 from rarefy.tools.plugins import pillow
-from rarefy.tools.plugins.stacks import decode_stack, encode_stack
+from rarefy.tools.plugins.stacks import check_options, decode_stack, encode_stack
 
 Pixels = NDArray[np.uint8]
 
@@ -420,6 +420,18 @@ def test_alpha_is_kept_in_pillow(pixels: Pixels, tmp_path: Path) -> None:
         assert np.array_equal(rarefy.decode(path).alpha, source[:, :, -1])
         with pil.open(path) as picture:
             assert picture.mode == mode and np.array_equal(np.asarray(picture)[:, :, -1], source[:, :, -1])
+
+
+def test_sounds_are_no_pictures(tmp_path: Path) -> None:
+    iio = pytest.importorskip("imageio.v3", reason="needs imageio")
+    import rarefy.tools.plugins.imageio
+
+    (tmp_path / "a.rfy").write_bytes(rarefy.encode(np.zeros((1, 3000), np.float32), sample_rate=24_000))
+    for read in (iio.imread, iio.improps):
+        with pytest.raises(MediaError, match="holds a sound"):
+            read(tmp_path / "a.rfy")
+    with pytest.raises(OptionError, match="not for pictures"):
+        check_options("walloc-audio", 50)
 
 
 def test_alpha_is_kept_in_imageio(pixels: Pixels, tmp_path: Path) -> None:

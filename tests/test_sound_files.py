@@ -202,6 +202,14 @@ def test_wrong_options_cost_one_sentence(song: Audio, coded: bytes) -> None:
         rarefy.encode(np.zeros((8, 8, 3), np.uint8), target_kbps=9)
     with pytest.raises(MediaError, match="sound"):
         rarefy.encode(song, codec="image")
+    with pytest.raises(OptionError, match="rate of its own"):
+        rarefy.encode(Audio(np.zeros((1, 100), np.float32), 8000), sample_rate=44_100)
+    for picture in (np.zeros((8, 9, 3), np.uint8), rarefy.Image(np.zeros((8, 9, 3), np.uint8))):
+        with pytest.raises(MediaError, match=r"not uint8 \[8, 9, 3\]"):
+            rarefy.encode(picture, codec="walloc-audio")
+    for sounds in (Audio(np.zeros((1, 100), np.float32), 8000), [Audio(np.zeros((1, 100), np.float32), 8000)]):
+        with pytest.raises(MediaError, match='codec "image" is for pictures'):
+            rarefy.encode(sounds, codec="image")
     with pytest.raises(OptionError, match="sample_rate"):
         rarefy.encode(song.samples, codec="walloc-audio")
     for wrong in (np.zeros((2, 9), np.int16), np.zeros((2, 9, 3), np.float32), np.full((1, 9), np.nan)):

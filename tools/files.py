@@ -64,7 +64,7 @@ def write_bytes(target: str, data: bytes, source: str = STANDARD_STREAM) -> None
             sys.stdout.buffer.write(data)
             sys.stdout.buffer.flush()
         else:
-            with whole_file(Path(target), _mode_of(source)) as file:
+            with whole_file(Path(target), mode_of(source)) as file:
                 file.write(data)
     except BrokenPipeError:
         raise
@@ -73,7 +73,7 @@ def write_bytes(target: str, data: bytes, source: str = STANDARD_STREAM) -> None
         raise
 
 
-def _mode_of(source: str) -> int:
+def mode_of(source: str) -> int:
     """Return the permissions of an input, so that what was private stays private."""
     if source == STANDARD_STREAM or not Path(source).is_file():
         return USUAL_MODE

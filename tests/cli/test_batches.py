@@ -181,6 +181,19 @@ def test_hidden_files_of_folders_are_passed_over(tmp_path: Path) -> None:
     assert [str(item.relative) for item in find([str(tmp_path)], PNGS, is_recursive=True)] == ["a.png"]
 
 
+def test_links_in_a_circle_are_told(run: Run, tmp_path: Path, small_file: Path) -> None:
+    circle = tmp_path / "circle"
+    circle.symlink_to(circle)
+    for arguments in ([circle], [small_file, "-o", circle]):
+        code, _, err = run("decode", *arguments)
+        assert code == 1 and "too many levels of symbolic links" in err
+
+
+def test_an_input_with_the_name_of_its_output_is_told(run: Run, picture: Path) -> None:
+    code, _, err = run("decode", picture)
+    assert code == 2 and f"{picture}: its output would have its own name" in err
+
+
 def test_one_output_of_two_inputs_is_refused_through_links_too(tmp_path: Path) -> None:
     touch(tmp_path, "in/a.png", "other/a.png")
     (tmp_path / "out").symlink_to(tmp_path / "in")

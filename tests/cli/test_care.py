@@ -192,6 +192,20 @@ def test_transcoding_leaves_alone_what_is_as_it_should_be(run: Run, small_file: 
     assert small_file.stat().st_mtime_ns != written
 
 
+def test_transcoding_tells_files_that_are_damaged(run: Run, tmp_path: Path, encoded: bytes) -> None:
+    flipped = bytearray(encoded)
+    flipped[len(encoded) // 2] ^= 1
+    folder = tmp_path / "mixed"
+    folder.mkdir()
+    for name, data in {"a": encoded[:-30], "b": bytes(flipped), "c": encoded}.items():
+        (folder / f"{name}.rfy").write_bytes(data)
+    for options in ([], ["--verify"]):
+        code, _, err = run("transcode", "-r", folder, "-o", tmp_path / "out", "-f", *options)
+        assert code == 3
+        assert "a.rfy: " in err and "b.rfy: " in err and "kept as it is" in err
+        assert [path.name for path in (tmp_path / "out").iterdir()] == ["c.rfy"]
+
+
 def test_transcoding_keeps_metadata_and_alpha(run: Run, picture: Path) -> None:
     with Image.open(picture) as original:
         exif = Image.Exif()

@@ -1,7 +1,9 @@
 """Sounds on the command line: encode, info, decode of parts, transcode, folders, pipes, and what is refused."""
 
 import json
+import os
 import sys
+import threading
 from collections.abc import Iterator
 from io import BytesIO
 from pathlib import Path
@@ -61,6 +63,41 @@ def test_there_and_back(folder: Path, capsys: pytest.CaptureFixture[str]) -> Non
     assert main(["decode", "song.rfy", "--start", "3.5", "--duration", "2", "-o", "part.flac"]) == 0
     first = round(3.5 * RATE)
     assert np.array_equal(read_audio("part.flac").samples, decoded.samples[:, first : first + 2 * RATE])
+
+
+def test_a_private_sound_stays_private(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    Path("song.flac").chmod(0o600)
+    assert main(["encode", "song.flac"]) == 0
+    assert main(["decode", "song.rfy"]) == 0
+    assert {Path(f"song{suffix}").stat().st_mode & 0o777 for suffix in (".rfy", ".wav")} == {0o600}
+    Path("song.wav").chmod(0o640)
+    assert main(["decode", "song.rfy", "-f"]) == 0
+    assert Path("song.wav").stat().st_mode & 0o777 == 0o640
+    capsys.readouterr()
+    assert main(["decode", "song.rfy", "-o", "/dev/null", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["size_bytes"] == Path("song.wav").stat().st_size
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs named pipes")
+def test_named_pipes(folder: Path) -> None:
+    def through_pipe(name: str, data: bytes) -> str:
+        os.mkfifo(name)
+        threading.Thread(target=Path(name).write_bytes, args=(data,), daemon=True).start()
+        return name
+
+    assert main(["encode", "song.flac"]) == 0
+    assert main(["encode", through_pipe("in", Path("song.flac").read_bytes()), "-o", "again.rfy"]) == 0
+    assert Path("again.rfy").read_bytes() == Path("song.rfy").read_bytes()
+    assert main(["decode", through_pipe("out", Path("song.rfy").read_bytes()), "-o", "again.wav"]) == 0
+    assert main(["decode", "song.rfy"]) == 0
+    assert Path("again.wav").read_bytes() == Path("song.wav").read_bytes()
+
+
+def test_no_folder_is_made_for_a_sound_that_does_not_decode(folder: Path) -> None:
+    assert main(["encode", "song.flac"]) == 0
+    Path("song.rfy").write_bytes(Path("song.rfy").read_bytes()[:600])
+    assert main(["decode", "song.rfy", "-o", "new/song.wav"]) == 3
+    assert not Path("new").exists()
 
 
 def test_targets_and_json(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:

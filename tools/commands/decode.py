@@ -107,10 +107,10 @@ def run(options: Namespace, terminal: Terminal) -> int:
 
 
 def _check_suffix(job: Job) -> None:
-    """Refuse a suffix that no format of the input's medium has; what standard input holds is not known yet."""
+    """Refuse a suffix that no format of the input's medium has; what a stream holds is not known yet."""
     if holds_sound(job.source):
         check_target_of_sound(job.target)
-    elif job.source != STANDARD_STREAM or Path(job.target).suffix.lower() not in SOUNDS:
+    elif not is_stream(job.source) or Path(job.target).suffix.lower() not in SOUNDS:
         picture_format(job.target)
 
 

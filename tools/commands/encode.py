@@ -18,7 +18,7 @@ from rarefy.tools.commands.inputs import find, plan
 from rarefy.tools.commands.output import Report, source_name
 from rarefy.tools.commands.rate import target_of
 from rarefy.tools.commands.sound_files import SOUNDS, EncodedSound, SoundOriginal, encode_file, takes_sound
-from rarefy.tools.files import Job, check_target, read_bytes, write_bytes
+from rarefy.tools.files import Job, check_target, is_stream, read_bytes, write_bytes
 from rarefy.tools.terminal import STANDARD_STREAM, USAGE, Refusal, Terminal
 
 if TYPE_CHECKING:
@@ -89,10 +89,11 @@ def _suffixes(codec: str | None) -> frozenset[str]:
 
 def _load(job: Job, options: Namespace) -> Original | SoundOriginal:
     check_target(job, options.overwrite or options.skip_existing)
-    if job.source != STANDARD_STREAM and takes_sound(job.source, None, options.codec):
+    is_once = is_stream(job.source)  # what it holds can be read once alone
+    if not is_once and takes_sound(job.source, None, options.codec):
         return SoundOriginal(job.source, Path(job.source).stat().st_size)
     data = read_bytes(job.source)
-    if job.source == STANDARD_STREAM and takes_sound(job.source, data, options.codec):
+    if is_once and takes_sound(job.source, data, options.codec):
         return SoundOriginal(data, len(data))
     return _load_picture(job, data, options)
 

@@ -110,8 +110,13 @@ def plan(
         elif not is_folder and Path(output).suffix.lower() in {".rfy", *SUFFIXES, *SOUNDS}:
             hint = f"say {output}{os.sep} if it is to be a folder of that name"
             raise Refusal(f"{output}: is the name of one file, and the inputs need a folder", hint, USAGE)
-    _refuse_collisions(jobs, {Path(job.source).resolve() for job in jobs if job.source != STANDARD_STREAM})
+    _refuse_collisions(jobs, {_place(job.source) for job in jobs if job.source != STANDARD_STREAM})
     return jobs
+
+
+def _place(name: str) -> Path:
+    """Where a name leads; links in a circle lead to themselves, and fail where they are opened."""
+    return Path(os.path.realpath(name))
 
 
 def _target(item: Found, output: str | None, suffix: str) -> str:
@@ -126,7 +131,10 @@ def _target(item: Found, output: str | None, suffix: str) -> str:
 def _refuse_collisions(jobs: Sequence[Job], inputs: set[Path]) -> None:
     writers: dict[str | Path, str] = {}
     for job in jobs:
-        path = job.target if job.target == STANDARD_STREAM else Path(job.target).resolve()
+        path = job.target if job.target == STANDARD_STREAM else _place(job.target)
+        if path in inputs and job.target == job.source:
+            sentence = f"{job.source}: its output would have its own name"
+            raise Refusal(sentence, "is it the file that was meant? Else name another output with -o", USAGE)
         if path in inputs:
             raise Refusal(f"{job.target}: is an input, and would be overwritten", "name another output with -o", USAGE)
         if path in writers and not (isinstance(path, Path) and is_special(path)):

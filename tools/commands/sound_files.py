@@ -3,7 +3,7 @@
 import sys
 from argparse import Namespace
 from dataclasses import dataclass
-from io import BytesIO
+from itertools import chain, islice
 from pathlib import Path
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
@@ -13,13 +13,12 @@ from rarefy.codecs.header import Header, begins_like_sound_file
 from rarefy.codecs.registry import find as find_codec
 from rarefy.errors import MediaError, RarefyError
 from rarefy.tools.commands.rate import target_of
-from rarefy.tools.files import Job
+from rarefy.tools.files import Job, is_stream, mode_of
 from rarefy.tools.terminal import STANDARD_STREAM, Refusal
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
-    from rarefy.codecs.api import Reader
     from rarefy.codecs.audio_source import Samples
 
 # What is looked for in folders; a file that is named is taken whatever its suffix
@@ -159,60 +158,55 @@ def _squares(first: "Iterator[Samples]", second: "Iterator[Samples]") -> tuple[f
 def save_sound(job: Job, stored: StoredSound) -> SavedSound:
     """Decode a sound into a WAV or FLAC file, block by block, or what can be saved of a damaged one."""
     from rarefy.codecs import api
-    from rarefy.codecs.audio_writing import write_audio
 
-    options, begin = stored.options, perf_counter()
-    header = stored.header
+    options, header, begin = stored.options, stored.header, perf_counter()
     notes: tuple[str, ...] = ()
-    target: Any = BytesIO() if job.target == STANDARD_STREAM else job.target
-    if job.target != STANDARD_STREAM:
-        Path(job.target).parent.mkdir(parents=True, exist_ok=True)
     if options.allow_damaged:
         audio = api.decode(stored.data, threads=options.threads, device=options.device, allow_damaged=True)
-        write_audio(target, audio, clips=True)
-        notes, length = audio.notes, audio.length
+        length, size = _write_blocks(job, header, iter([audio.samples]), audio.tags, audio.length)
+        notes = audio.notes
     else:
         with api.open(stored.data, threads=options.threads, device=options.device) as file:
-            length = _write_blocks(target, file, options)
-    size = _sent(target) if isinstance(target, BytesIO) else Path(job.target).stat().st_size
+            blocks = file.sound_blocks(options.start or 0.0, options.duration)
+            count = header.length if options.duration is None else round(options.duration * header.sample_rate)
+            length, size = _write_blocks(job, header, blocks, file.tags, min(count, header.length))
     milliseconds = 1000 * (perf_counter() - begin)
     seconds = length / header.sample_rate
     return SavedSound(len(stored.data), size, seconds, header.sample_rate, header.channels, milliseconds, notes)
 
 
-def _write_blocks(target: Any, file: "Reader", options: Namespace) -> int:
+def _write_blocks(
+    job: Job, header: Header, blocks: "Iterator[Samples]", tags: "Mapping[str, str]", count: int
+) -> tuple[int, int]:
+    """Write a sound of `count` samples; gives how many came, and the bytes of the file."""
     from rarefy.codecs.audio_writing import AudioWriter
 
-    header, length = file.info.header, 0
-    blocks = file.sound_blocks(options.start or 0.0, options.duration)
-    count = header.length if options.duration is None else round(options.duration * header.sample_rate)
+    target = sys.stdout.buffer if job.target == STANDARD_STREAM else job.target
+    first = list(islice(blocks, 1))  # before there is a folder for it: it may be damaged
+    if not is_stream(job.target):
+        Path(job.target).parent.mkdir(parents=True, exist_ok=True)
     writer = AudioWriter(
         target,
         header.sample_rate,
         header.channels,
         subtype=header.sample_format,
-        tags=file.tags,
-        length=min(count, header.length),
+        tags=tags,
+        length=count,
         clips=True,
+        mode=mode_of(job.source),
     )
+    length = 0
     with writer:
-        for block in blocks:
+        for block in chain(first, blocks):
             writer.write(block)
             length += block.shape[1]
-    return length
-
-
-def _sent(memory: BytesIO) -> int:
-    """Write what was written into memory to standard output."""
-    sys.stdout.buffer.write(memory.getvalue())
-    sys.stdout.buffer.flush()
-    return memory.tell()
+    sys.stdout.flush()
+    return length, writer.size_bytes
 
 
 def check_target_of_sound(target: str) -> None:
     """Raise Refusal for a suffix that no format of sound has."""
     from rarefy.codecs.audio_writing import SUFFIXES
-    from rarefy.tools.files import is_stream
     from rarefy.tools.terminal import USAGE
 
     suffix = Path(target).suffix.lower()

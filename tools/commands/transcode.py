@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from rarefy.codecs.container import Info, read_info
+from rarefy.codecs.container import Info, read, read_info
 from rarefy.codecs.header import QUALITY_STEPS
 from rarefy.codecs.registry import find as find_codec
 from rarefy.tools.commands.batch import Batch, Stages
@@ -112,7 +112,7 @@ def _transcode(formers: Sequence[Former], options: Namespace, is_wanted: Callabl
     from rarefy.codecs import api
 
     if is_wanted(formers[0]):
-        return [Transcoded(former, former.data) for former in formers]
+        return [_kept(former, options) for former in formers]
     quality = formers[0].quality if options.quality is None else options.quality
     rate: dict[str, Any] = target_of(options) or {"quality": quality}
     files: list[api.Data] = [former.data for former in formers]
@@ -125,6 +125,17 @@ def _transcode(formers: Sequence[Former], options: Namespace, is_wanted: Callabl
     elif options.verify:
         compare(media, datas, options)
     return [Transcoded(former, data) for former, data in zip(formers, datas, strict=True)]
+
+
+def _kept(former: Former, options: Namespace) -> Transcoded:
+    """Leave a file as it is; raises FormatErrors for one that is damaged."""
+    from rarefy.codecs import api
+
+    if options.verify:
+        api.verify(former.data, threads=options.threads)
+    else:
+        read(former.data)
+    return Transcoded(former, former.data)
 
 
 def _write(job: Job, transcoded: Transcoded) -> Transcoded:

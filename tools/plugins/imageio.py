@@ -35,6 +35,7 @@ class RarefyPlugin(PluginV3):
         import rarefy
 
         _check_index(index)
+        self._info()
         pixels = np.array(rarefy.decode(self._data(), **options))
         pixels = pixels[:, :, 0] if pixels.shape[2] == 1 else pixels
         return pixels[np.newaxis] if index is ... else pixels
@@ -88,7 +89,10 @@ class RarefyPlugin(PluginV3):
         return bytes(file.read())
 
     def _info(self) -> Info:
-        return read_info(self._data())
+        info = read_info(self._data())
+        if info.medium != "image":
+            raise MediaError("the file holds a sound: imageio reads pictures")
+        return info
 
 
 def register() -> None:

@@ -35,11 +35,12 @@ def stack_shape(shape: Sequence[int]) -> tuple[int, int, int, int]:
 
 
 def check_options(codec: str, quality: float) -> None:
-    """Raise OptionError for a codec that is not there and a quality outside 0..100."""
+    """Raise OptionError for a codec that is not there or not for pictures, and a quality outside 0..100."""
     from rarefy.codecs.registry import find
 
-    find(codec)
-    if not 0 <= quality <= 100:
+    if find(codec).media != "image":
+        raise OptionError(f'codec "{codec}" is not for pictures')
+    if not isinstance(quality, int | float) or not 0 <= quality <= 100:
         raise OptionError(f"quality {quality}: it runs from 0 to 100")
 
 
