@@ -65,6 +65,7 @@ def read_head(data: Source, limits: Limits) -> Head:
         limits.check_sound(header.sample_rate, header.channels, header.length)
     else:
         limits.check_picture(header.width, header.height)
+        limits.check_units(header.unit_count)
     if header.unit_count >= VARINT_LIMIT:
         raise FormatError(f"the header announces {header.unit_count} units, which the format does not allow")
     metadata = tuple(_find_metadata(cursor, limits)) if flags & METADATA_FLAG else ()

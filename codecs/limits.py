@@ -12,21 +12,20 @@ from rarefy.errors import LimitError
 class Limits:
     """The largest sizes that are accepted; None lifts a limit.
 
-    pixels: width x height of a picture. side: width or height, in pixels. symbols: coded numbers in one unit.
-    metadata_bytes: size of one section of metadata (a colour profile, EXIF, XMP).
+    pixels: width x height of a picture. side: width or height, in pixels. units: into which a picture is cut, each of
+    which costs some milliseconds however small it is. symbols: coded numbers in one unit. metadata_bytes: size of one section of metadata (a colour profile, EXIF, XMP).
     seconds, channels, sample_rate: of a sound. samples: numbers of a sound, over all channels, in memory at once.
     """
 
     pixels: int | None = 1 << 28
     side: int | None = 65_535
+    units: int | None = 1 << 14  # 128 x 128 pixels and more each, of the largest picture
     symbols: int | None = 1 << 23
     metadata_bytes: int | None = 1 << 24
     seconds: int | None = 86_400  # a day
     channels: int | None = 64  # of seventh-order ambisonics
     sample_rate: int | None = 768_000
-    samples: int | None = (
-        1 << 30
-    )  # 4 GiB: two and a half hours of stereo at 48 kHz, and longer sounds are read in blocks
+    samples: int | None = 1 << 30  # 4 GiB: three hours of stereo at 48 kHz; longer sounds are read in blocks
 
     @classmethod
     def none(cls) -> "Limits":
@@ -38,6 +37,10 @@ class Limits:
         picture = f"a picture of {width} x {height} pixels"
         _check(max(width, height), self.side, "side", f"{picture} has a longer side")
         _check(width * height, self.pixels, "pixels", f"{picture} has more pixels")
+
+    def check_units(self, count: int) -> None:
+        """Raise LimitError if a picture is cut into too many units."""
+        _check(count, self.units, "units", f"a picture in {count} units has more units")
 
     def check_symbols(self, count: int, where: str) -> None:
         """Raise LimitError if `where` ("unit 3") holds too many symbols."""

@@ -329,7 +329,7 @@ def test_damaged_files_without_a_whole_unit_cost_little(tiny: Codec) -> None:
     head = write_header(header, 0)
     begin = perf_counter()
     with registered(), pytest.raises(FormatError, match="nothing of the picture is whole"):
-        rarefy.decode((head + crc(head) + bytes(100))[:100], allow_damaged=True)
+        rarefy.decode((head + crc(head) + bytes(100))[:100], limits=Limits(units=None), allow_damaged=True)
     assert perf_counter() - begin < SECONDS
 
 
@@ -342,7 +342,7 @@ def test_tiles_that_the_codec_has_not_are_told(tiny: Codec) -> None:
 
 def test_limits_of_the_caller_hold(small: bytes) -> None:
     assert rarefy.decode(small, limits=Limits(pixels=700, side=35)).pixels.shape == (35, 20, 3)
-    for limits in (Limits(pixels=699), Limits(side=34), Limits(symbols=1000)):
+    for limits in (Limits(pixels=699), Limits(side=34), Limits(units=0), Limits(symbols=1000)):
         with pytest.raises(LimitError, match="Limits"):
             rarefy.decode(small, limits=limits)
         with pytest.raises(LimitError):
