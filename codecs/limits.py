@@ -13,7 +13,8 @@ class Limits:
     """The largest sizes that are accepted; None lifts a limit.
 
     pixels: width x height of a picture. side: width or height, in pixels. units: into which a picture is cut, each of
-    which costs some milliseconds however small it is. symbols: coded numbers in one unit. metadata_bytes: size of one section of metadata (a colour profile, EXIF, XMP).
+    which costs some milliseconds however small it is. symbols: coded numbers in one unit. metadata_bytes: size of one
+    section of metadata (a colour profile, EXIF, XMP).
     seconds, channels, sample_rate: of a sound. samples: numbers of a sound, over all channels, in memory at once.
     """
 
