@@ -5,7 +5,7 @@ index of each symbol comes from the scale network, of which an integer copy (`ra
 """
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Protocol
 
 import numpy as np
@@ -17,7 +17,15 @@ from torch import Tensor, nn
 from rarefy.entropy.gains import GAIN_LAMBDA, QUALITY_LEVELS, Gains, along_quality
 from rarefy.entropy.integer import EXACT, PEAK, IntegerScaleNetwork
 from rarefy.entropy.integers_file import named_integers, read_integers
-from rarefy.entropy.likelihood import LN2, at_least, log_probability, logistic_bits, round_through, rounded_bits
+from rarefy.entropy.likelihood import (
+    LN2,
+    ROUNDINGS,
+    at_least,
+    log_probability,
+    logistic_bits,
+    round_through,
+    rounded_bits,
+)
 from rarefy.entropy.scales import scale_tables
 from rarefy.entropy.tables import Tables, likely_part
 from rarefy.entropy.trial import Seen, Trial
@@ -93,11 +101,13 @@ class Hyperprior(Gains):
     """Latents to bits and back, for any quality; see the module's docstring.
 
     h_a, scales and means are the networks (`rarefy.models.hyper`); lambdas the ends of the range of quality, in
-    CompressAI's unit; points the knots on log lambda of everything that depends on the quality.
+    CompressAI's unit; points the knots on log lambda of everything that depends on the quality. rounding: how gradients
+    pass the rounding of latents in training, of `ROUNDINGS`.
     """
 
     restored: tuple[str, ...] = ("scales.",)
     hyper_stride = HYPER_STRIDE
+    rounding = "straight"
     h_a: nn.Module
     scales: ScaleSteps
     means: MeanSteps
@@ -218,8 +228,10 @@ class Hyperprior(Gains):
         z = self.h_a(scaled).float()
         z_hat = round_through(z)
         features = self.scales.features(z_hat, along_quality(self.embedding, position))
-        y_hat, v, inverse_scale = self._code(scaled, features, position)
-        bits = logistic_bits(v, inverse_scale).sum((1, 2, 3))
+        rounding = ROUNDINGS[self.rounding]
+        y_hat, v = self._residuals(scaled, features, position, rounding.symbols)
+        inverse_scale = self._inverse_scales(features, rounding.magnitudes(v), position)
+        bits = rounding.bits(v, inverse_scale).sum((1, 2, 3))
         return y_hat * back, bits + self.hyper_bits(z, position).sum((1, 2, 3))
 
     def hyper_latents(self, y: Tensor, position: Tensor) -> Tensor:
@@ -237,7 +249,9 @@ class Hyperprior(Gains):
     def hyper_slope(self, y: Tensor, position: Tensor, hyper: Tensor) -> Tensor:
         """See `rarefy.entropy.trial.HyperSearchable`: by scales and means, as training sees it."""
         hyper = hyper.detach().requires_grad_(True)
-        _, v, inverse_scale = self._code(y * self.gains(position)[0], self._features(hyper, position, y), position)
+        features = self._features(hyper, position, y)
+        _, v = self._residuals(y * self.gains(position)[0], features, position)
+        inverse_scale = self.inverse_scales(features, round_through(v), position)
         (slope,) = torch.autograd.grad(logistic_bits(v, inverse_scale).sum(), hyper)
         return slope
 
@@ -272,12 +286,9 @@ class Hyperprior(Gains):
         features = self.scales.features(self.hyper_latents_of(scaled), along_quality(self.embedding, position))
         return features, self._residuals(scaled, features, position)[1].round()
 
-    def _code(self, scaled: Tensor, features: Tensor, position: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """The four steps: reconstructed latents, what was rounded for them, and the inverse scales of that."""
-        y_hat, v = self._residuals(scaled, features, position)
-        return y_hat, v, self.inverse_scales(features, round_through(v), position)
-
-    def _residuals(self, scaled: Tensor, features: Tensor, position: Tensor) -> tuple[Tensor, Tensor]:
+    def _residuals(
+        self, scaled: Tensor, features: Tensor, position: Tensor, rounded: Callable[[Tensor], Tensor] = round_through
+    ) -> tuple[Tensor, Tensor]:
         """The four steps of the means: reconstructed latents, and what was rounded for them."""
         spread = self.spread(position)
         y_hat, v = torch.zeros_like(scaled), torch.zeros_like(scaled)
@@ -285,7 +296,7 @@ class Hyperprior(Gains):
             mu = self.means.step(step, features, torch.asinh(y_hat / spread)).float() * spread
             residual = scaled - mu
             v = torch.where(mask, residual, v)
-            y_hat = torch.where(mask, round_through(residual) + mu, y_hat)
+            y_hat = torch.where(mask, rounded(residual) + mu, y_hat)
         return y_hat, v
 
     def inverse_scales(self, features: Tensor, symbols: Tensor, position: Tensor) -> Tensor:

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -20,10 +21,11 @@ from torch import Tensor
 
 from rarefy.codecs.registry import build
 from rarefy.codecs.weights import candidates, load_codec
+from rarefy.entropy.likelihood import ROUNDINGS
 from rarefy.errors import MediaError, OptionError, WeightsError
 from rarefy.models.layers import PartialBlock
 from rarefy.tools.checkpoint import start_from, write_weights
-from rarefy.tools.parts import part_of
+from rarefy.tools.parts import choose_gradients, part_of
 from rarefy.tools.patches import Patches, is_held_back, picture_files, read_scales
 from rarefy.tools.recipe import Recipe, read_recipe
 from rarefy.tools.replayed import Replayed
@@ -61,6 +63,8 @@ clip = 2.0
 ema = 0.99
 weight_power = -0.4
 cost_power = 1.0
+gradients = "straight"
+paid = [1.0, 1.0]
 part = "all"
 seed = 5
 """
@@ -290,6 +294,64 @@ def test_the_loss_is_a_power_of_the_cost(recipe_file: Path, pictures: Path) -> N
     torch.testing.assert_close(root, costs.sqrt().mean())
     weights = (multiplier / multiplier.prod().sqrt()) ** -0.4
     torch.testing.assert_close(weighted, (weights * costs.sqrt()).mean())
+
+
+def test_gradients_know_the_borders_of_rounding() -> None:
+    straight, soft = ROUNDINGS["straight"], ROUNDINGS["soft"]
+    at = torch.tensor([-1.499, -0.5001, -0.1, 0.0, 0.1, 0.4999, 1.0, 2.3])
+    scale = torch.full_like(at, 3.0)
+
+    def slopes(function: Callable[[Tensor], Tensor]) -> Tensor:
+        v = at.clone().requires_grad_(True)
+        (slope,) = torch.autograd.grad(function(v).sum(), v)
+        return slope
+
+    for a, b in zip(straight, soft, strict=True):
+        arguments = (at, scale) if a is straight.bits else (at,)
+        torch.testing.assert_close(a(*arguments), b(*arguments))
+    assert (slopes(straight.symbols) == 1).all()
+    weights = slopes(soft.symbols)
+    assert weights[[0, 1, 5]].min() > 1.65 and weights[[3, 6]].max() < 0.31
+    bits = [float(soft.bits(torch.tensor([n]), scale[:1])) for n in (0.0, 1.0)]
+    assert float(slopes(lambda v: soft.bits(v, scale))[5]) == pytest.approx(float(weights[5]) * (bits[1] - bits[0]))
+    magnitudes = slopes(soft.magnitudes)  # at zero a magnitude has no slope, and yet one changes it
+    assert slopes(straight.magnitudes)[4] == 0
+    assert float(magnitudes[4]) == pytest.approx(float(weights[4]) * math.asinh(1), rel=1e-5)
+    assert float(magnitudes[2]) == pytest.approx(-float(weights[2]) * math.asinh(1), rel=1e-5)
+
+
+def test_steps_with_soft_gradients_learn(recipe_file: Path, pictures: Path) -> None:
+    trainer = trainer_of(read_recipe(recipe_file, ["train.adam=4e-3", 'train.gradients="soft"']), pictures)
+    with torch.no_grad():
+        trainer.model.g_s.last.bias.add_(0.06)
+    pixels, position = trainer.patches.draw(8, trainer.generator), torch.linspace(0, 1, 8)
+
+    def loss() -> float:
+        with torch.no_grad():
+            return float(rate_distortion(trainer.model, pixels, position, trainer.powers)[0])
+
+    first = loss()
+    for _ in range(16):
+        trainer.train_step(1.0)
+    assert loss() < 0.8 * first
+
+
+def test_gradients_that_there_are_not_are_refused(recipe_file: Path, pictures: Path) -> None:
+    with pytest.raises(OptionError, match="there are straight, soft"):
+        trainer_of(read_recipe(recipe_file, ['train.gradients="hard"']), pictures)
+    with pytest.raises(OptionError, match='has no gradients "soft"'):
+        choose_gradients(build("walloc-image", {}), "soft")
+
+
+def test_what_is_paid_for_error_changes_along_the_quality(recipe_file: Path, pictures: Path) -> None:
+    trainer = trainer_of(read_recipe(recipe_file, []), pictures)
+    pixels = trainer.patches.draw(1, trainer.generator)
+    with torch.no_grad():
+        for q in (0.0, 0.25, 1.0):
+            position = torch.tensor([q])
+            plain, facts = rate_distortion(trainer.model, pixels, position, (0.0, 1.0))
+            more, _ = rate_distortion(trainer.model, pixels, position, (0.0, 1.0), "all", (3.0, 1.0))
+            torch.testing.assert_close(more - facts[0], (3 - 2 * q) * (plain - facts[0]))
 
 
 @pytest.mark.parametrize(("part", "rate"), [("entropy", 2e-2), ("synthesis", 4e-3)])

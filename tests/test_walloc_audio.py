@@ -41,6 +41,8 @@ clip = 2.0
 ema = 0.9
 weight_power = -0.4
 cost_power = 1.0
+gradients = "straight"
+paid = [1.0, 1.0]
 part = "all"
 seed = 5
 """

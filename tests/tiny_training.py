@@ -30,6 +30,8 @@ clip = 2.0
 ema = 0.99
 weight_power = -0.25
 cost_power = 0.5
+gradients = "straight"
+paid = [1.0, 1.0]
 part = "all"
 seed = 5
 """

@@ -8,6 +8,8 @@ stays as it is.
 from torch import nn
 
 from rarefy.codecs.image import ImageCodec
+from rarefy.entropy.hyperprior import Hyperprior
+from rarefy.entropy.likelihood import ROUNDINGS
 from rarefy.errors import OptionError
 from rarefy.tools.widen import added
 
@@ -36,6 +38,17 @@ def choose(model: nn.Module, part: str) -> None:
         parameter.requires_grad_(part in ("all", part_of(name)))
     if not any(p.requires_grad for p in model.parameters()):
         raise OptionError(f'this codec has no part "{part}" that could be trained')
+
+
+def choose_gradients(model: nn.Module, gradients: str) -> None:
+    """Let gradients pass the rounding of latents in this way, of `rarefy.entropy.likelihood.ROUNDINGS`."""
+    if gradients not in ROUNDINGS:
+        raise OptionError(f'gradients "{gradients}": there are {", ".join(ROUNDINGS)}')
+    bottlenecks = [module for module in model.modules() if isinstance(module, Hyperprior)]
+    if not bottlenecks and gradients != "straight":
+        raise OptionError(f'the entropy model of this codec has no gradients "{gradients}"')
+    for bottleneck in bottlenecks:
+        bottleneck.rounding = gradients
 
 
 def _choose_added(model: nn.Module) -> None:

@@ -55,6 +55,8 @@ class TrainRecipe:
     ema: float
     weight_power: float
     cost_power: float
+    gradients: str
+    paid: tuple[float, float]
     part: str
     seed: int
 

@@ -19,7 +19,7 @@ from rarefy.codecs.any_codec import AnyCodec
 from rarefy.codecs.registry import build
 from rarefy.models.layers import PartialBlock
 from rarefy.tools.muon import Muon
-from rarefy.tools.parts import choose
+from rarefy.tools.parts import choose, choose_gradients
 from rarefy.tools.pools import Pool
 from rarefy.tools.recipe import Recipe
 from rarefy.tools.replayed import Replayed
@@ -34,13 +34,19 @@ def stratified(count: int, device: torch.device, generator: torch.Generator) -> 
 
 
 def rate_distortion(
-    model: AnyCodec, pixels: Tensor, position: Tensor, powers: tuple[float, float], part: str = "all"
+    model: AnyCodec,
+    pixels: Tensor,
+    position: Tensor,
+    powers: tuple[float, float],
+    part: str = "all",
+    paid: tuple[float, float] = (1.0, 1.0),
 ) -> tuple[Tensor, Tensor]:
     """Loss, and [bits per pixel, squared error on 0..1] means, of patches uint8 [B, 3, H, W] at qualities [B].
 
     Crops of sound are floats [B, 3, n], and what is said of pixels is that of samples in time. powers: those of lambda
     and of a patch's cost in the loss, see `TrainRecipe`. part: of `rarefy.tools.parts`; "entropy" is paid in bits
-    alone: no picture is made, and its squared error is said to be 1.
+    alone: no picture is made, and its squared error is said to be 1. paid: times lambda for error, at the lowest and at
+    the highest quality.
     """
     x = _signal(pixels)
     multiplier = model.rate_multiplier(position)
@@ -52,7 +58,8 @@ def rate_distortion(
         x_hat, bits = model(x, 100 * position)
         error = (x_hat - x).square().flatten(1).mean(1)
         bits_per_pixel = bits / x[0, 0].numel()
-        cost = bits_per_pixel + multiplier * 255**2 * error
+        price = multiplier * (paid[0] + (paid[1] - paid[0]) * position)
+        cost = bits_per_pixel + price * 255**2 * error
     loss = (weight * cost ** powers[1]).mean()
     return loss, torch.stack([bits_per_pixel.mean(), error.log().mean()]).detach()
 
@@ -84,6 +91,7 @@ class Trainer:
         self.device = patches.device
         self.generator = torch.Generator(self.device).manual_seed(recipe.train.seed)
         choose(model, recipe.train.part)
+        choose_gradients(model, recipe.train.gradients)
         self.optimisers = optimisers(model, recipe.train.adam, recipe.train.muon)
         self.rates = [g["lr"] for o in self.optimisers for g in o.param_groups]
         self.ema = [p.detach().clone() for p in model.parameters()]
@@ -150,8 +158,9 @@ class Trainer:
 
     def _gradients(self, pixels: Tensor, position: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Forward and backward: adds clipped gradients to the parameters', gives what `train_step` gives."""
+        t = self.recipe.train
         with torch.autocast(self.device.type, torch.bfloat16):
-            loss, facts = self.loss_function(self.model, pixels, position, self.powers, self.recipe.train.part)
+            loss, facts = self.loss_function(self.model, pixels, position, self.powers, t.part, t.paid)
         loss.backward()
         return loss.detach(), facts, self._clip()
 
