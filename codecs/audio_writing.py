@@ -1,9 +1,7 @@
 """Sound into WAV and FLAC files, block by block; a file is whole or not there."""
 
 import os
-import secrets
 import shutil
-import stat
 import tempfile
 import warnings
 from collections.abc import Mapping
@@ -18,6 +16,7 @@ from numpy.typing import NDArray
 from rarefy.codecs.audio_file import RecordedFile
 from rarefy.codecs.audio_reading import BLOCK
 from rarefy.codecs.audio_source import Samples, bit_depth_of
+from rarefy.codecs.unfinished import USUAL_MODE, open_beside, place_of
 from rarefy.errors import MediaError, RarefyWarning
 
 if TYPE_CHECKING:
@@ -63,7 +62,7 @@ class AudioWriter:
         tags: Mapping[str, str] | None = None,
         length: int | None = None,
         clips: bool = False,
-        mode: int = 0o666,
+        mode: int = USUAL_MODE,
     ) -> None:
         self.format = _format_of(target)
         _check_room(self.format, sample_rate, channels)
@@ -227,21 +226,13 @@ class _Target:
         self._target, self._mode = target, mode
         self._place: Path | None = None
         if isinstance(target, str | os.PathLike) and (not Path(target).exists() or Path(target).is_file()):
-            self._place = Path(os.path.realpath(target))  # a link stays a link
+            self._place = place_of(target)
 
     def begin(self) -> _Unfinished:
         """Open an unfinished file."""
         if self._place is None:
             return _Unfinished(cast(BinaryIO, tempfile.TemporaryFile()), None)
-        path = self._place.with_name(f".{secrets.token_hex(8)}.tmp")
-        try:
-            handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0), self._mode)
-        except OSError as error:
-            error.filename = os.fspath(self._place)  # not that of the unfinished file
-            raise
-        if self._place.exists():
-            path.chmod(stat.S_IMODE(self._place.stat().st_mode))
-        return _Unfinished(open(handle, "w+b"), path)
+        return _Unfinished(*open_beside(self._place, self._mode))
 
     def take(self, whole: _Unfinished) -> int:
         """Give the file its name, or its bytes to where they go; how many they are."""

@@ -60,6 +60,7 @@ class Encoder:
         self.tile = tile
         Limits().check_picture(*reversed(self.shape))  # what no decoder would take by default is no file
         self.grid = Grid(self.shape, self.tile)
+        Limits().check_units(len(self.grid))
         self._colours = [
             image.pixels if image.alpha is None else fill_invisible(image.pixels, image.alpha) for image in images
         ]

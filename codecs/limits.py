@@ -12,21 +12,21 @@ from rarefy.errors import LimitError
 class Limits:
     """The largest sizes that are accepted; None lifts a limit.
 
-    pixels: width x height of a picture. side: width or height, in pixels. units: into which a picture is cut, each of
-    which costs some milliseconds however small it is. symbols: coded numbers in one unit. metadata_bytes: size of one
-    section of metadata (a colour profile, EXIF, XMP).
+    pixels: width x height of a picture. side: width or height, in pixels. symbols: coded numbers in one unit.
+    metadata_bytes: size of one section of metadata (a colour profile, EXIF, XMP).
     seconds, channels, sample_rate: of a sound. samples: numbers of a sound, over all channels, in memory at once.
+    units: into which a picture is cut; each costs some milliseconds, however small it is.
     """
 
     pixels: int | None = 1 << 28
     side: int | None = 65_535
-    units: int | None = 1 << 14  # 128 x 128 pixels and more each, of the largest picture
     symbols: int | None = 1 << 23
     metadata_bytes: int | None = 1 << 24
     seconds: int | None = 86_400  # a day
     channels: int | None = 64  # of seventh-order ambisonics
     sample_rate: int | None = 768_000
     samples: int | None = 1 << 30  # 4 GiB: three hours of stereo at 48 kHz; longer sounds are read in blocks
+    units: int | None = 1 << 15  # more than the largest picture has in squares of 128 pixels
 
     @classmethod
     def none(cls) -> "Limits":

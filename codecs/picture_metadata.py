@@ -1,6 +1,5 @@
 """The metadata of Pillow images: colour profile, EXIF (resolution in it), XMP; out of `info` and back into a writer."""
 
-import struct
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from rarefy.codecs.colour import is_srgb
@@ -11,10 +10,10 @@ if TYPE_CHECKING:
     from PIL import Image as pil
 
 EXIF_PREFIX = b"Exif\0\0"
-EXIF_ERRORS = (SyntaxError, TypeError, ValueError, struct.error)  # what Pillow raises for EXIF that is damaged
+_ORIENTATION_TAG = 0x0112
 _XMP_TAG = 700  # of TIFF (XMP specification, part 3)
-# Tags of a TIFF file that say something about the picture, and not how its samples are stored (TIFF 6.0, EXIF 2.32)
 _DIRECTORIES = {0x8769, 0x8825}  # of EXIF and of GPS
+# Tags of a TIFF file that say something about the picture, and not how its samples are stored (TIFF 6.0, EXIF 2.32)
 _DESCRIPTIVE = {0x010D, 0x010E, 0x010F, 0x0110, 0x011A, 0x011B, 0x0128, 0x0131, 0x0132, 0x013B, 0x013C, 0x8298}
 _DESCRIPTIVE |= _DIRECTORIES
 # "A screen", says a file whose program did not know: nothing that is worth keeping
@@ -127,22 +126,11 @@ def _put_into_tags(options: dict[str, Any]) -> None:
     tags = pil.Exif()
     if "exif" in options:
         tags.load(options.pop("exif"))
+        for tag in set(tags) - _DESCRIPTIVE - {_ORIENTATION_TAG}:
+            del tags[tag]
     if not _DIRECTORIES.isdisjoint(tags):
         options["compression"] = None  # libtiff, which compresses, writes none of them
     if "xmp" in options:
         tags[_XMP_TAG] = options.pop("xmp")
     if len(tags):
         options["exif"] = tags
-
-
-def can_be_spelt_anew(exif: bytes) -> bool:
-    """Whether Pillow understands a TIFF structure that may have the prefix: its writers of TIFF and AVIF have to."""
-    from PIL import Image as pil
-
-    tags = pil.Exif()
-    try:
-        tags.load(exif)
-        tags.tobytes()
-    except EXIF_ERRORS:
-        return False
-    return len(tags) > 0  # of some damage it warns, and finds nothing

@@ -2,15 +2,15 @@
 
 import io
 import os
-import secrets
+import struct
 import warnings
-from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
 from rarefy.codecs.orientation import Pixels
 from rarefy.codecs.picture_kinds import SUFFIXES, Writer, writer_of
-from rarefy.codecs.picture_metadata import EXIF_ERRORS, EXIF_PREFIX, Metadata, can_be_spelt_anew, metadata_options
+from rarefy.codecs.picture_metadata import EXIF_PREFIX, Metadata, metadata_options
+from rarefy.codecs.unfinished import open_beside, place_of
 from rarefy.errors import MediaError, RarefyWarning
 
 if TYPE_CHECKING:
@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 
 _NAMES = {"icc_profile": "icc", "exif": "exif", "xmp": "xmp"}  # Pillow's -> ours
 _JPEG_ROOM = {"exif": 65_533, "xmp": 65_504}  # in the one segment that each has
+_EXIF_ANEW = {"TIFF", "AVIF"}  # formats for which Pillow takes EXIF apart and writes it anew
+# Its writers differ in what they raise; the last ones are for EXIF that is damaged
+_PILLOW_ERRORS = (OSError, ValueError, RuntimeError, SyntaxError, TypeError, AttributeError, struct.error)
 _SAID = {"icc": "colour profile", "exif": "EXIF", "xmp": "XMP"}
 
 
@@ -39,16 +42,27 @@ def write_picture(picture: "pil.Image", target: str | os.PathLike[str] | BinaryI
     if picture.mode not in writer.modes:
         raise MediaError(f"{format} has no transparency: save as PNG or WebP, or put the picture on a background first")
     _warn_of_losses(picture, writer, format)
-    options = writer.options | (writer.gray if picture.mode == "L" else {}) | metadata_options(picture, format)
+    try:
+        whole = _written(picture, writer, format)
+    except MediaError:
+        if format not in _EXIF_ANEW or picture.info.pop("exif", None) is None:
+            raise
+        whole = _written(picture, writer, format)
+        warnings.warn(f"left out, as {format} does not take it: EXIF that is damaged", RarefyWarning, stacklevel=3)
+    if isinstance(target, str | os.PathLike):
+        _write_file(Path(target), whole)
+    else:
+        target.write(whole)
+
+
+def _written(picture: "pil.Image", writer: Writer, format: str) -> memoryview:
     whole = io.BytesIO()
     try:
+        options = writer.options | (writer.gray if picture.mode == "L" else {}) | metadata_options(picture, format)
         picture.save(whole, format=format, **options)
-    except (OSError, RuntimeError, *EXIF_ERRORS) as error:  # Pillow's writers of formats differ in what they raise
+    except _PILLOW_ERRORS as error:
         raise MediaError(f"the picture cannot be written as {format}: {error}") from error
-    if isinstance(target, str | os.PathLike):
-        _write_file(Path(target), whole.getbuffer())
-    else:
-        target.write(whole.getbuffer())
+    return whole.getbuffer()
 
 
 def _format_of(target: str | os.PathLike[str] | BinaryIO) -> str:
@@ -66,24 +80,21 @@ def _warn_of_losses(picture: "pil.Image", writer: Writer, format: str) -> None:
         if len(picture.info.get(key, b"")) > room:
             del picture.info[key]
             lost.append(f"{_SAID[_NAMES[key]]} of more than {room} bytes")
-    if format in ("TIFF", "AVIF") and "exif" in picture.info and not can_be_spelt_anew(picture.info["exif"]):
-        del picture.info["exif"]
-        lost.append("EXIF that is damaged")
     if lost:
         warnings.warn(f"left out, as {format} does not take it: {', '.join(lost)}", RarefyWarning, stacklevel=4)
 
 
 def _write_file(path: Path, data: memoryview) -> None:
-    """Write a file that is whole or not there: under another name first, which is then changed."""
+    """Write a file that is whole or not there."""
     if path.exists() and not path.is_file():  # a device or a pipe: there is nothing to rename
         path.write_bytes(data)
         return
-    path = Path(os.path.realpath(path))  # a link stays a link
-    unfinished = path.with_name(f".{secrets.token_hex(8)}.tmp")
+    place = place_of(path)
+    file, unfinished = open_beside(place)
     try:
-        unfinished.write_bytes(data)
-        unfinished.replace(path)
+        with file:
+            file.write(data)
+        unfinished.replace(place)
     except BaseException:
-        with suppress(FileNotFoundError):
-            unfinished.unlink()
+        unfinished.unlink(missing_ok=True)
         raise

@@ -27,6 +27,8 @@ def is_sound(source: Any) -> bool:
         return begins_like_sound(bytes(source[:HEAD_BYTES]))
     try:
         if isinstance(source, str | os.PathLike):
+            if not os.path.isfile(source):  # a pipe is read once
+                return False
             with open(source, "rb") as file:
                 return begins_like_sound(file.read(HEAD_BYTES))
         if hasattr(source, "read") and source.seekable() and source.tell() == 0:
@@ -50,7 +52,7 @@ def encode_sound(
     """A sound to the bytes of a file; source: what `rarefy.encode` takes."""
     is_array = hasattr(source, "__array__") or hasattr(source, "detach")
     if sample_rate is not None and not is_array:
-        raise OptionError("sample_rate is for arrays: this sound has a rate of its own")
+        raise OptionError("sample_rate is for arrays: whatever else is a sound has a rate of its own")
     if isinstance(source, Audio | AudioReader):
         return _encode(source, codec, quality, target, precision, effort)
     if hasattr(source, "read") or not is_array:

@@ -20,6 +20,7 @@ from rarefy.data.statistics import Statistics, known_statistics
 from rarefy.errors import OptionError
 
 STATE_VERSION = 0
+_NOBODY, _HERE = -2, -1
 
 
 class LatentStream(IterableDataset[Batch]):
@@ -68,11 +69,12 @@ class LatentStream(IterableDataset[Batch]):
         starts = np.searchsorted(files, np.arange(len(self._samples.index.files) + 1))
         self._order = Order(starts.astype(np.int64), shuffle, seed, is_even, batch_size, drop_last)
         self._epoch = shared_number(0)
-        # Where the last iteration here stands, or the state that was loaded:
+        # Where the iteration that began last stands here, or the state that was loaded:
         self._given: dict[int, int] = {}  # batches that readers of this rank gave already, by worker
         self._workers: int | None = None
         self._first = 0  # the worker whose turn it is in that state: a new `DataLoader` begins with its worker 0
-        self._waiting: torch.Tensor | None = None  # bool [workers], shared: those who have not gone on from it yet
+        self._goes_on = False  # whether this copy of the stream begins there, if nobody else has
+        self._taken = shared_number(_NOBODY)  # who has: one `DataLoader` with its workers, or a process by itself
 
     def __iter__(self) -> Iterator[Batch]:
         worker, workers = _worker()
@@ -80,32 +82,29 @@ class LatentStream(IterableDataset[Batch]):
             raise OptionError(
                 f"a worker cannot give tensors on {self._device}: take num_workers=0, or move batches without device="
             )
-        self._begin(worker, workers)
-        worker = (worker + self._first) % workers
-        given = self._given.get(worker, 0)
-        for numbers in islice(self._batches(worker, workers), given, None):
-            batch = self._batch(numbers)
-            given += 1
-            self._given[worker] = given
-            yield batch
-        self._given, self._first = {}, 0
-
-    def _begin(self, worker: int, workers: int) -> None:
-        """Go on from the state that was loaded, once; else from the beginning."""
-        waiting = self._waiting if self._is_loaded() else None
-        if waiting is not None and len(waiting) != workers:
-            raise OptionError(
-                f"the state is of {len(waiting)} workers, here are {workers}: it fits the same number alone"
-            )
-        if waiting is not None and waiting[worker]:
-            waiting[worker] = False
+        if self._is_mine():
+            if self._workers != workers:
+                raise OptionError(
+                    f"the state is of {self._workers} workers, here are {workers}: it fits the same number alone"
+                )
+            self._goes_on = False
+            self._taken[0] = _iterating()
         else:
             self._given, self._first = {}, 0
         self._workers = workers
+        worker, given = (worker + self._first) % workers, self._given
+        for numbers in islice(self._batches(worker, workers), given.get(worker, 0), None):
+            batch = self._batch(numbers)
+            given[worker] = given.get(worker, 0) + 1
+            yield batch
+        given.clear()
 
-    def _is_loaded(self) -> bool:
-        """Whether there is a state that some worker has not gone on from."""
-        return self._waiting is not None and bool(self._waiting.any())
+    def _is_mine(self) -> bool:
+        """Whether an iteration that begins here goes on from the state that was loaded.
+
+        That is done once, by all workers of a `DataLoader`; those who come later begin anew.
+        """
+        return self._goes_on and int(self._taken) in (_NOBODY, _iterating())
 
     def _batch(self, numbers: list[int]) -> Batch:
         samples = self._samples
@@ -119,9 +118,12 @@ class LatentStream(IterableDataset[Batch]):
         return self._order.batches(int(self._epoch), reader, self._samples.shape)
 
     def set_epoch(self, epoch: int) -> None:
-        """Begin another epoch, in another order; call it before each, with workers that stay too."""
-        if epoch != int(self._epoch) or not self._is_loaded():
-            self._given, self._workers, self._first, self._waiting = {}, None, 0, None
+        """Begin another epoch, in another order; call it before each, with workers that stay too.
+
+        That epoch of a state that was loaded, and that nobody has gone on from, goes on there.
+        """
+        if epoch != int(self._epoch) or not (self._goes_on and int(self._taken) == _NOBODY):
+            self._given, self._workers, self._first, self._goes_on = {}, None, 0, False
         self._epoch[0] = epoch
 
     @property
@@ -170,16 +172,19 @@ class LatentStream(IterableDataset[Batch]):
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Go on where a state was taken: the next iteration gives the batches that would have come next.
 
-        Raises OptionError for a state of other samples, or of another number of ranks.
+        Workers that stay (`persistent_workers`) have to start after this. Raises OptionError for a state of other
+        samples, or of another number of ranks.
         """
         mine = self.state_dict()
+        if state.keys() != mine.keys():
+            raise OptionError(f"a state of a stream has {', '.join(mine)}, this has {', '.join(state) or 'nothing'}")
         for name in ("version", "seed", "samples", "batch_size", "ranks"):
-            if state.get(name) != mine[name]:
-                raise OptionError(f"the state has {name} {state.get(name)}, this stream {mine[name]}")
+            if state[name] != mine[name]:
+                raise OptionError(f"the state has {name} {state[name]}, this stream {mine[name]}")
         self.set_epoch(state["epoch"])
         self._given = {int(worker): count for worker, count in state["given"].items()}
         self._workers, self._first = state["workers"], state["first"]
-        self._waiting = torch.ones(state["workers"], dtype=torch.bool).share_memory_()
+        self._goes_on, self._taken = True, shared_number(_NOBODY)
 
     def _after(self, batches: int, workers: int) -> tuple[dict[int, int], int]:
         """How many batches each worker has given after so many of all, and whose turn it is.
@@ -228,3 +233,9 @@ def _worker() -> tuple[int, int]:
     """Number of this worker, and how many there are; a process without workers is the only one."""
     info = get_worker_info()
     return (info.id, info.num_workers) if info is not None else (0, 1)
+
+
+def _iterating() -> int:
+    """A number that all workers of one iteration of a `DataLoader` share."""
+    info = get_worker_info()
+    return info.seed - info.id if info is not None else _HERE

@@ -71,7 +71,7 @@ def soft_slope(v: Tensor) -> Tensor:
 
 
 def _softly(v: Tensor, value: Callable[[Tensor], Tensor]) -> Tensor:
-    """value(round(v)); the gradient is what the next integers above and below differ by, times `soft_slope`."""
+    """value(round(v)); the gradient is what the integers above and below differ by, times `soft_slope`."""
     with torch.no_grad():
         slope = (value(v.floor() + 1) - value(v.floor())) * soft_slope(v)
     return value(v.detach().round()) + (v - v.detach()) * slope

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from sounds import TAGS, FailingFile, cuts, steps, tones
 
-from rarefy.codecs import audio_writing
+from rarefy.codecs import audio_writing, unfinished
 from rarefy.codecs.audio import Audio, open_audio, read_audio
 from rarefy.codecs.audio_writing import AudioWriter, write_audio
 from rarefy.errors import MediaError, RarefyWarning
@@ -49,7 +49,7 @@ def test_nothing_half_made_is_left(suffix: str, tmp_path: Path) -> None:
 def test_a_full_disk_is_an_error_and_no_file(
     suffix: str, good: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(audio_writing, "open", lambda *_: FailingFile(b"", good), raising=False)
+    monkeypatch.setattr(unfinished, "open", lambda *_: FailingFile(b"", good), raising=False)
     with pytest.raises(OSError, match="No space left"):
         write_audio(tmp_path / f"a{suffix}", Audio(tones(2, 40_000), 44_100))
     assert not list(tmp_path.iterdir())
@@ -65,11 +65,21 @@ def test_permissions_are_kept(tmp_path: Path) -> None:
     assert path.stat().st_mode & 0o777 == 0o640
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
-def test_errors_name_the_file_that_was_asked_for(tmp_path: Path) -> None:
-    tmp_path.chmod(0o500)
-    with pytest.raises(PermissionError, match=r"a\.wav"):
-        write_audio(tmp_path / "a.wav", Audio(tones(1, 1000), 8000))
+def test_errors_name_the_file_that_was_asked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(FileNotFoundError, match=r"none/a\.wav"):
+        write_audio(tmp_path / "none/a.wav", Audio(tones(1, 1000), 8000))
+    (tmp_path / "circle.wav").symlink_to(tmp_path / "circle.wav")
+    with pytest.raises(OSError, match=r"symbolic links.*circle\.wav"):
+        write_audio(tmp_path / "circle.wav", Audio(tones(1, 1000), 8000))
+    (tmp_path / "kept.wav").write_bytes(b"earlier")
+
+    def refuse(*_: object) -> None:
+        raise PermissionError(1, "not permitted", "another name")
+
+    monkeypatch.setattr(Path, "chmod", refuse)
+    with pytest.raises(PermissionError, match=r"kept\.wav"):
+        write_audio(tmp_path / "kept.wav", Audio(tones(1, 1000), 8000))
+    assert {path.name for path in tmp_path.iterdir()} == {"circle.wav", "kept.wav"}
 
 
 @pytest.mark.parametrize(("letter", "kept"), [("a", 2000), ("\N{EURO SIGN}", 666)])

@@ -21,6 +21,7 @@ import rarefy
 from rarefy.codecs import api, container
 from rarefy.codecs.base import Codec
 from rarefy.codecs.container import File, Header, Unit
+from rarefy.codecs.encoding import Encoder
 from rarefy.codecs.header import write_header
 from rarefy.codecs.limits import Limits
 from rarefy.codecs.media import Image
@@ -338,6 +339,13 @@ def test_tiles_that_the_codec_has_not_are_told(tiny: Codec) -> None:
         tiny.decode(claim(tiny, 64, 32, b"", tile=40))
     with pytest.raises(FormatError, match="unit 0"):
         tiny.decode(claim(tiny, 64, 32, b"", tile=32))
+
+
+def test_a_picture_in_too_many_units_is_refused(tiny: Codec) -> None:
+    with registered(), pytest.raises(LimitError, match="in 36481 units"):
+        rarefy.decode(claim(tiny, 191 * 16, 191 * 16, b"", tile=16))
+    with pytest.raises(LimitError, match="in 36481 units"):
+        Encoder(tiny, [Image(np.zeros((191 * 16, 191 * 16, 1), np.uint8))], tile=16)
 
 
 def test_limits_of_the_caller_hold(small: bytes) -> None:

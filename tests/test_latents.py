@@ -8,6 +8,7 @@ import re
 import runpy
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -488,6 +489,38 @@ def test_a_state_is_gone_on_from_once(shards: Path, workers: int) -> None:
     assert [batch.keys for batch in loader] == whole
 
 
+class Late:
+    """Starts a worker after its loader has gone."""
+
+    def __init__(self) -> None:
+        self.may_start = torch.zeros(1, dtype=torch.bool).share_memory_()
+
+    def __call__(self, worker: int) -> None:
+        while worker and not self.may_start:
+            time.sleep(0.01)
+
+
+def test_a_look_at_a_loaded_state_is_its_only_use(shards: Path) -> None:
+    stream, late = LatentStream(shards, batch_size=3, shuffle=8), Late()
+    whole = sorted(keys(stream))
+    stream.load_state_dict(stream.state_dict(1, 2))
+    loader = DataLoader(stream, batch_size=None, num_workers=2, worker_init_fn=late)
+    look = iter(loader)
+    next(look)  # from worker 0 alone
+    late.may_start[0] = True
+    assert sorted(keys(DataLoader(stream, batch_size=None, num_workers=2))) == whole
+
+
+def test_an_older_iteration_leaves_a_loaded_state_alone(shards: Path) -> None:
+    stream = LatentStream(shards, batch_size=3, shuffle=8)
+    whole = [batch.keys for batch in stream]
+    older = iter(stream)
+    next(older)
+    stream.load_state_dict(stream.state_dict())
+    list(older)
+    assert [batch.keys for batch in stream] == whole[1:]
+
+
 def test_workers_that_stay_see_a_new_epoch(shards: Path) -> None:
     stream = LatentStream(shards, batch_size=4, shuffle=8)
     loader = DataLoader(stream, batch_size=None, num_workers=2, persistent_workers=True)
@@ -506,6 +539,8 @@ def test_states_of_others_are_refused(shards: Path) -> None:
     stream.load_state_dict(state)
     with pytest.raises(OptionError, match="of 2 workers, here are 1"):
         next(iter(stream))
+    with pytest.raises(OptionError, match="this has nothing"):
+        stream.load_state_dict({})
     with pytest.raises(OptionError, match="99 are said to be used"):
         stream.state_dict(99, 2)
     for options in ({"rank": 2, "ranks": 2}, {"rank": 0}, {"batch_size": 0}):

@@ -426,6 +426,16 @@ def test_saving_without_metadata_is_said(tmp_path: Path) -> None:
         Image(noise(4, 5, 3)).save(tmp_path / "a.bmp")
 
 
+@pytest.mark.parametrize("tag", [0x010A, 0x011C, 0x0140, 0x0152, 0x0153])
+def test_exif_does_not_say_how_samples_of_a_tiff_are_stored(tag: int) -> None:
+    exif = PIL.Image.Exif()
+    exif[0x010F], exif[tag] = "Camera", 2
+    samples, file = noise(8, 9, 3), io.BytesIO()
+    Image(samples, exif=exif.tobytes().removeprefix(b"Exif\0\0")).save(file, "TIFF")
+    with PIL.Image.open(file) as picture:
+        assert np.array_equal(picture, samples) and picture.getexif()[0x010F] == "Camera"
+
+
 @pytest.mark.parametrize("format", ["TIFF", "AVIF"])
 def test_exif_of_cameras_has_directories(format: str) -> None:
     exif = PIL.Image.Exif()
@@ -440,15 +450,21 @@ def test_exif_of_cameras_has_directories(format: str) -> None:
         assert found.get_ifd(0x8825)[1] == "N" and picture.info["xmp"] == b"<x:xmpmeta/>"
 
 
-@pytest.mark.parametrize("exif", [b"garbage", b"II*\0\x08\0", b"MM\0*\0\0\0\x08\0"])
-@pytest.mark.parametrize("format", ["TIFF", "AVIF"])
-def test_exif_that_is_none_is_left_out_and_said(exif: bytes, format: str) -> None:
+# Make (0x010F), which is text, as the fraction 1 / 2
+RATIONAL_MAKE = b"II*\0" + struct.pack("<IHHHIIIII", 8, 1, 0x010F, 5, 1, 26, 0, 1, 2)
+
+
+@pytest.mark.parametrize(
+    ("format", "exif"),
+    [("TIFF", b"garbage"), ("TIFF", b"II*\0\x08\0"), ("TIFF", RATIONAL_MAKE), ("AVIF", b"garbage")],
+)
+def test_exif_that_is_none_is_left_out_and_said(format: str, exif: bytes) -> None:
     samples, file = noise(8, 9, 3), io.BytesIO()
     with warnings.catch_warnings(record=True) as told:
         warnings.simplefilter("always")
         Image(samples, exif=exif).save(file, format)
     with PIL.Image.open(file) as picture:
-        assert not picture.getexif().get(0x010F) and picture.size == (9, 8)
+        assert "exif" not in picture.info and np.array_equal(picture, samples) == (format == "TIFF")
     ours = [str(warning.message) for warning in told if warning.category is RarefyWarning]
     assert ours == [f"left out, as {format} does not take it: EXIF that is damaged"]
 

@@ -17,7 +17,7 @@ from PIL import ImageCms, ImageFile, UnidentifiedImageError
 import rarefy
 from rarefy.codecs.encoding import Encoder
 from rarefy.codecs.media import as_image
-from rarefy.codecs.weights import candidates
+from rarefy.codecs.weights import candidates, load_codec
 from rarefy.errors import FormatError, MediaError, OptionError
 from rarefy.tools.plugins import pillow
 from rarefy.tools.plugins.stacks import check_options, decode_stack, encode_stack
@@ -430,8 +430,21 @@ def test_sounds_are_no_pictures(tmp_path: Path) -> None:
     for read in (iio.imread, iio.improps):
         with pytest.raises(MediaError, match="holds a sound"):
             read(tmp_path / "a.rfy")
-    with pytest.raises(OptionError, match="not for pictures"):
-        check_options("walloc-audio", 50)
+    for codec, quality in (("walloc-audio", 50), ("image", "high")):
+        with pytest.raises(OptionError, match=r"not for pictures|runs from 0 to 100"):
+            check_options(codec, quality)  # type: ignore[arg-type]
+    check_options("image", np.float32(50))
+
+
+def test_options_of_decoding_reach_imageio(pixels: Pixels, tmp_path: Path) -> None:
+    iio = pytest.importorskip("imageio.v3", reason="needs imageio")
+    import rarefy.tools.plugins.imageio  # noqa: F401
+
+    data = Encoder(load_codec("image"), [as_image(np.tile(pixels, (8, 5, 1)))], tile=128).files(50 * 256)[0]
+    (tmp_path / "cut.rfy").write_bytes(data[:-200])
+    with pytest.raises(FormatError):
+        iio.imread(tmp_path / "cut.rfy")
+    assert iio.imread(tmp_path / "cut.rfy", allow_damaged=True).shape == (360, 350, 3)
 
 
 def test_alpha_is_kept_in_imageio(pixels: Pixels, tmp_path: Path) -> None:

@@ -336,9 +336,12 @@ def test_steps_with_soft_gradients_learn(recipe_file: Path, pictures: Path) -> N
     assert loss() < 0.8 * first
 
 
-def test_gradients_that_there_are_not_are_refused(recipe_file: Path, pictures: Path) -> None:
-    with pytest.raises(OptionError, match="there are straight, soft"):
-        trainer_of(read_recipe(recipe_file, ['train.gradients="hard"']), pictures)
+def test_gradients_that_there_are_not_are_refused(recipe_file: Path) -> None:
+    with pytest.raises(OptionError, match="is one of straight, soft"):
+        read_recipe(recipe_file, ['train.gradients="hard"'])
+    for paid in ("1.0", "[1.0]", "[1.0, -1.0]"):
+        with pytest.raises(OptionError, match="two numbers above 0"):
+            read_recipe(recipe_file, [f"train.paid={paid}"])
     with pytest.raises(OptionError, match='has no gradients "soft"'):
         choose_gradients(build("walloc-image", {}), "soft")
 

@@ -1,8 +1,6 @@
 """Bytes in and out: outputs appear whole or not at all, with the permissions that `cp` would give them."""
 
-import errno
 import os
-import secrets
 import stat
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -10,9 +8,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
+from rarefy.codecs.unfinished import USUAL_MODE, open_beside, place_of
 from rarefy.tools.terminal import STANDARD_STREAM, USAGE, Refusal, name_of
-
-USUAL_MODE = 0o666  # less the umask, which `os.open` takes off
 
 
 class Job(NamedTuple):
@@ -90,17 +87,11 @@ def whole_file(target: Path, mode: int = USUAL_MODE) -> Iterator[BinaryIO]:
         with target.open("wb") as device:
             yield device
         return
-    try:
-        target = target.resolve()  # a symbolic link stays one; the file that it names is replaced
-    except RuntimeError as error:  # Python's word for links in a circle, before 3.13
-        raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), str(target)) from error
+    target = place_of(target)
     target.parent.mkdir(parents=True, exist_ok=True)
-    temporary = target.with_name(f".{secrets.token_hex(8)}.part")
-    handle = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0), mode)
+    file, temporary = open_beside(target, mode)
     try:
-        with os.fdopen(handle, "wb") as file:
-            if target.is_file():
-                temporary.chmod(stat.S_IMODE(target.stat().st_mode))
+        with file:
             yield file
         os.replace(temporary, target)
     except BaseException:

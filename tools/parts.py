@@ -9,7 +9,6 @@ from torch import nn
 
 from rarefy.codecs.image import ImageCodec
 from rarefy.entropy.hyperprior import Hyperprior
-from rarefy.entropy.likelihood import ROUNDINGS
 from rarefy.errors import OptionError
 from rarefy.tools.widen import added
 
@@ -41,9 +40,10 @@ def choose(model: nn.Module, part: str) -> None:
 
 
 def choose_gradients(model: nn.Module, gradients: str) -> None:
-    """Let gradients pass the rounding of latents in this way, of `rarefy.entropy.likelihood.ROUNDINGS`."""
-    if gradients not in ROUNDINGS:
-        raise OptionError(f'gradients "{gradients}": there are {", ".join(ROUNDINGS)}')
+    """Let gradients pass the rounding of latents in this way, of `rarefy.entropy.likelihood.ROUNDINGS`.
+
+    Raises OptionError for a codec that has the straight way alone.
+    """
     bottlenecks = [module for module in model.modules() if isinstance(module, Hyperprior)]
     if not bottlenecks and gradients != "straight":
         raise OptionError(f'the entropy model of this codec has no gradients "{gradients}"')

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from rarefy.codecs.registry import find
+from rarefy.entropy.likelihood import ROUNDINGS
 from rarefy.errors import OptionError
 from rarefy.tools.parts import PARTS
 
@@ -95,6 +96,11 @@ def read_recipe(path: Path, overrides: list[str]) -> Recipe:
     tables["data"] = _strictly(SoundRecipe if is_sound else DataRecipe, tables.get("data", {}), f"{path} [data]")
     tables["train"] = _strictly(TrainRecipe, tables.get("train", {}), f"{path} [train]")
     recipe: Recipe = _strictly(Recipe, tables, str(path))
+    if recipe.train.gradients not in ROUNDINGS:
+        raise OptionError(f'train.gradients is one of {", ".join(ROUNDINGS)}, not "{recipe.train.gradients}"')
+    paid = recipe.train.paid
+    if not isinstance(paid, tuple) or len(paid) != 2 or not min(paid) > 0:
+        raise OptionError(f"train.paid is two numbers above 0, not {paid}")
     if recipe.train.part not in PARTS:
         raise OptionError(f'train.part is one of {", ".join(PARTS)}, not "{recipe.train.part}"')
     return recipe

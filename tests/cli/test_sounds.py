@@ -93,6 +93,13 @@ def test_named_pipes(folder: Path) -> None:
     assert Path("again.wav").read_bytes() == Path("song.wav").read_bytes()
 
 
+def test_links_in_a_circle_are_told(folder: Path) -> None:
+    assert main(["encode", "song.flac"]) == 0
+    Path("circle.wav").symlink_to("circle.wav")
+    assert main(["decode", "song.rfy", "-o", "circle.wav"]) == 1
+    assert Path("circle.wav").is_symlink()
+
+
 def test_no_folder_is_made_for_a_sound_that_does_not_decode(folder: Path) -> None:
     assert main(["encode", "song.flac"]) == 0
     Path("song.rfy").write_bytes(Path("song.rfy").read_bytes()[:600])

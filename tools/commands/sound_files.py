@@ -200,7 +200,8 @@ def _write_blocks(
         for block in chain(first, blocks):
             writer.write(block)
             length += block.shape[1]
-    sys.stdout.flush()
+    if job.target == STANDARD_STREAM:
+        sys.stdout.flush()
     return length, writer.size_bytes
 
 

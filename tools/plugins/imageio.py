@@ -14,6 +14,7 @@ from rarefy.codecs.info import Info
 from rarefy.errors import MediaError
 
 NAME = "rarefy"
+NO_PICTURE = "the file holds a sound: imageio reads pictures"
 Pixels = NDArray[np.uint8]
 
 
@@ -35,8 +36,10 @@ class RarefyPlugin(PluginV3):
         import rarefy
 
         _check_index(index)
-        self._info()
-        pixels = np.array(rarefy.decode(self._data(), **options))
+        image = rarefy.decode(self._data(), **options)
+        if not isinstance(image, rarefy.Image):
+            raise MediaError(NO_PICTURE)
+        pixels = np.array(image)
         pixels = pixels[:, :, 0] if pixels.shape[2] == 1 else pixels
         return pixels[np.newaxis] if index is ... else pixels
 
@@ -91,7 +94,7 @@ class RarefyPlugin(PluginV3):
     def _info(self) -> Info:
         info = read_info(self._data())
         if info.medium != "image":
-            raise MediaError("the file holds a sound: imageio reads pictures")
+            raise MediaError(NO_PICTURE)
         return info
 
 

@@ -7,6 +7,7 @@ number, their sizes, and the files one behind the other, all numbers in four byt
 
 from collections.abc import Iterator, Sequence
 from math import prod
+from numbers import Real
 from typing import Any
 
 import numpy as np
@@ -40,7 +41,7 @@ def check_options(codec: str, quality: float) -> None:
 
     if find(codec).media != "image":
         raise OptionError(f'codec "{codec}" is not for pictures')
-    if not isinstance(quality, int | float) or not 0 <= quality <= 100:
+    if not isinstance(quality, Real) or not 0 <= quality <= 100:
         raise OptionError(f"quality {quality}: it runs from 0 to 100")
 
 
