@@ -12,7 +12,7 @@ from PIL import Image
 from rarefy.codecs.image import ImageCodec, ImageConfig
 from rarefy.codecs.registry import build
 from rarefy.entropy.likelihood import LN2, log_probability
-from rarefy.errors import WeightsError
+from rarefy.errors import OptionError, WeightsError
 from rarefy.models.hyper import STREAM_PEAK
 from rarefy.tools.checkpoint import start_from, write_weights
 from rarefy.tools.fit_scales import FITTED, fit, rate, settle
@@ -121,6 +121,27 @@ def test_the_command_leaves_a_run(tmp_path: Path) -> None:
         name for name, p in fitted.named_parameters() if not torch.equal(p, codec.get_parameter(name).half().float())
     }
     assert moved and all(FITTED.match(name.removeprefix("bottleneck.")) for name in moved)
+
+
+def test_the_mean_of_two_runs_is_a_run(tmp_path: Path) -> None:
+    codecs = [codec_of(seed) for seed in (4, 5)]
+    for number, codec in enumerate(codecs):
+        (tmp_path / str(number)).mkdir()
+        write_weights(codec, tmp_path / str(number), 10**9)
+    recipe = {"codec": "image", "model": SIZES}
+    (tmp_path / "0/recipe.json").write_text(json.dumps(recipe))
+    folders = [str(tmp_path / name) for name in ("0", "1")]
+    assert main(["mean", *folders, "-o", str(tmp_path / "mean"), "--share", "0.75"]) == 0
+    mean = ImageCodec(ImageConfig(**SIZES))
+    start_from(mean, tmp_path / "mean")
+    assert json.loads((tmp_path / "mean/recipe.json").read_text()) == recipe
+    for name, p in mean.named_parameters():
+        expected = 0.75 * codecs[0].get_parameter(name) + 0.25 * codecs[1].get_parameter(name)
+        torch.testing.assert_close(p, expected, atol=2e-3, rtol=2e-3)
+    with pytest.raises(OptionError, match="between 0 and 1"):
+        main(["mean", *folders, "-o", str(tmp_path / "other"), "--share", "1.5"])
+    with pytest.raises(OptionError, match="holds weights already"):
+        main(["mean", *folders, "-o", str(tmp_path / "1")])
 
 
 def test_codecs_without_a_scale_network_are_named(tmp_path: Path) -> None:

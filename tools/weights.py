@@ -1,4 +1,4 @@
-"""`rarefy weights export RUN -o FILE`, `fit`, `widen`, `convert`, `verify`: from a run, ours or another's, to weights.
+"""`rarefy weights export RUN -o FILE`, `mean`, `fit`, `widen`, `convert`, `verify`: from runs, ours or others', to weights.
 
 An export takes the averaged weights in 16 bits, quantises the scale network by calibration on training pictures, proves
 that its sums are exact, builds the tables, and measures what all this costs in rate.
@@ -174,6 +174,19 @@ def _leave(codec: AnyCodec, recipe: dict[str, Any], folder: Path) -> None:
     (folder / "recipe.json").write_text(json.dumps(recipe, indent=1) + "\n")
 
 
+@torch.no_grad()
+def _mean(a: argparse.Namespace) -> int:
+    if not 0 < a.share < 1:
+        raise OptionError(f"a share is between 0 and 1, not {a.share:g}")
+    recipe, codec = _trained(a)
+    other = build(recipe["codec"], recipe["model"])
+    start_from(other, a.other)
+    for parameter, before in zip(codec.parameters(), other.parameters(), strict=True):
+        parameter.lerp_(before, 1 - a.share)
+    _leave(codec, recipe, a.output)
+    return 0
+
+
 def _fit(a: argparse.Namespace) -> int:
     recipe, codec = _trained(a)
     if not (isinstance(codec, Codec) and isinstance(codec.bottleneck, Hyperprior)):
@@ -292,6 +305,12 @@ def parser() -> argparse.ArgumentParser:
     e.add_argument("--pictures", type=int, default=12, help="how many files of it")
     e.add_argument("--held-back-one-in", type=int, default=50, help="as in the recipe")
     e.set_defaults(action=_export)
+    m = verbs.add_parser("mean", help="the mean of a run's weights and those that it started from, or others like them")
+    m.add_argument("run", type=Path, help="folder of a complete run")
+    m.add_argument("other", type=Path, help="a weights file, or the folder of another run")
+    m.add_argument("-o", "--output", type=Path, required=True, help="the folder to write, to export from")
+    m.add_argument("--share", type=float, default=0.5, help="of the run's weights")
+    m.set_defaults(action=_mean)
     f = verbs.add_parser("fit", help="fit the scales of a run's entropy model to its latents, which stay as they are")
     _add_folders(f, "the folder to write, to export from")
     f.add_argument("--minutes", type=float, default=12.0, help="of fitting")

@@ -5,7 +5,7 @@ function __rarefy_at
     set -l command rarefy
     set -l words (commandline -opc)
     for word in $words[2..-1]
-        if contains -- "$command $word" 'rarefy encode' 'rarefy decode' 'rarefy transcode' 'rarefy pack' 'rarefy info' 'rarefy verify' 'rarefy codecs' 'rarefy train' 'rarefy weights' 'rarefy weights export' 'rarefy weights fit' 'rarefy weights widen' 'rarefy weights convert' 'rarefy weights verify' 'rarefy bench' 'rarefy bench images' 'rarefy bench join' 'rarefy bench compare' 'rarefy bench speed' 'rarefy bench integer' 'rarefy bench coder' 'rarefy bench exactness' 'rarefy bench large' 'rarefy bench folder' 'rarefy bench loading' 'rarefy bench sound' 'rarefy bench long-sound' 'rarefy bench storing'
+        if contains -- "$command $word" 'rarefy encode' 'rarefy decode' 'rarefy transcode' 'rarefy pack' 'rarefy info' 'rarefy verify' 'rarefy codecs' 'rarefy train' 'rarefy weights' 'rarefy weights export' 'rarefy weights mean' 'rarefy weights fit' 'rarefy weights widen' 'rarefy weights convert' 'rarefy weights verify' 'rarefy bench' 'rarefy bench images' 'rarefy bench join' 'rarefy bench compare' 'rarefy bench speed' 'rarefy bench integer' 'rarefy bench coder' 'rarefy bench exactness' 'rarefy bench large' 'rarefy bench folder' 'rarefy bench loading' 'rarefy bench sound' 'rarefy bench long-sound' 'rarefy bench storing'
             set command "$command $word"
         end
     end
@@ -134,6 +134,7 @@ complete -c rarefy -n '__rarefy_at rarefy train' -l piece-megabytes -x -d 'large
 complete -c rarefy -n '__rarefy_at rarefy train' -l log-seconds -x -d 'between rows of the log'
 complete -c rarefy -n '__rarefy_at rarefy train' -l save-seconds -x -d 'between states'
 complete -c rarefy -n '__rarefy_at rarefy weights' -a export -d 'make a weights file from a training run'
+complete -c rarefy -n '__rarefy_at rarefy weights' -a mean -d 'the mean of a run\'s weights and those that it started from, or others like them'
 complete -c rarefy -n '__rarefy_at rarefy weights' -a fit -d 'fit the scales of a run\'s entropy model to its latents, which stay as they are'
 complete -c rarefy -n '__rarefy_at rarefy weights' -a widen -d 'give a run\'s codec more latents, fitted to what its own leave over'
 complete -c rarefy -n '__rarefy_at rarefy weights' -a convert -d 'make a weights file from a checkpoint that others published'
@@ -145,6 +146,11 @@ complete -c rarefy -n '__rarefy_at rarefy weights export' -s o -l output -r -F -
 complete -c rarefy -n '__rarefy_at rarefy weights export' -l data -r -f -a '(__fish_complete_directories)' -d 'folders of the training data, to calibrate on'
 complete -c rarefy -n '__rarefy_at rarefy weights export' -l pictures -x -d 'how many files of it'
 complete -c rarefy -n '__rarefy_at rarefy weights export' -l held-back-one-in -x -d 'as in the recipe'
+complete -c rarefy -n '__rarefy_at rarefy weights mean' -f -a '(__fish_complete_directories)'
+complete -c rarefy -n '__rarefy_at rarefy weights mean' -F
+complete -c rarefy -n '__rarefy_at rarefy weights mean' -s h -l help -d 'show this help message and exit'
+complete -c rarefy -n '__rarefy_at rarefy weights mean' -s o -l output -r -F -d 'the folder to write, to export from'
+complete -c rarefy -n '__rarefy_at rarefy weights mean' -l share -x -d 'of the run\'s weights'
 complete -c rarefy -n '__rarefy_at rarefy weights fit' -f -a '(__fish_complete_directories)'
 complete -c rarefy -n '__rarefy_at rarefy weights fit' -s h -l help -d 'show this help message and exit'
 complete -c rarefy -n '__rarefy_at rarefy weights fit' -s o -l output -r -F -d 'the folder to write, to export from'
