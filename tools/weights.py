@@ -1,4 +1,4 @@
-"""`rarefy weights export RUN -o FILE`, `mean`, `fit`, `widen`, `convert`, `verify`: from runs, ours or others', to weights.
+"""`rarefy weights export RUN -o FILE`, `mean`, `fit`, `widen`, `convert`, `verify`: from runs to weights files.
 
 An export takes the averaged weights in 16 bits, quantises the scale network by calibration on training pictures, proves
 that its sums are exact, builds the tables, and measures what all this costs in rate.
