@@ -80,7 +80,7 @@ def _exif_of_tiff(picture: "pil.Image") -> bytes | None:
     kept = pil.Exif()
     kept.endian = "<"
     for tag in _DESCRIPTIVE & set(found):
-        kept[tag] = found.get_ifd(tag) if tag in (0x8769, 0x8825) else found[tag]
+        kept[tag] = found.get_ifd(tag) if tag in _DIRECTORIES else found[tag]
     if set(kept) == {0x0128} or not set(kept):  # a unit alone says nothing
         return None
     return kept.tobytes().removeprefix(EXIF_PREFIX)
