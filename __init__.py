@@ -1,4 +1,4 @@
-"""rarefy: learned neural codecs for pictures, video, sound and 3D.
+"""rarefy: learned neural codecs for pictures and sound; video and 3D are planned.
 
 `encode` and `decode` turn media into bytes and back, `open` reads a file on demand, `load` gives a codec as a torch
 module. Nothing here imports torch before it is needed.

@@ -1,7 +1,7 @@
 """Weights files: a codec's floats in 16 bits, its integer network and its tables, in one safetensors file.
 
-The SHA-256 of the tensors is the identity that files name. Weights are found in the folders of RAREFY_WEIGHTS and then
-in the package; nothing is ever fetched.
+The SHA-256 of tensors, tables and sizes of the networks is the identity that files name. Weights are found in the
+folders of RAREFY_WEIGHTS and then in the package; nothing is ever fetched.
 """
 
 import hashlib

@@ -39,7 +39,7 @@ def parser() -> argparse.ArgumentParser:
         "--compare", type=Path, metavar="VARIANTS", help="train the recipe's variants in this TOML file, a row each"
     )
     p.add_argument("--set", nargs="+", default=[], metavar="KEY=VALUE", help='override, such as "train.minutes=30"')
-    p.add_argument("--start", type=Path, help="safetensors to start from instead of principal components")
+    p.add_argument("--start", type=Path, help="weights (safetensors, or the folder of a run) to start from")
     p.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu", help="cuda if there is one")
     p.add_argument("--threads", type=int, default=1, help="CPU threads")
     p.add_argument("--workers", type=int, default=1, help="processes that read the pictures at the start")

@@ -192,6 +192,16 @@ def test_transcoding_leaves_alone_what_is_as_it_should_be(run: Run, small_file: 
     assert small_file.stat().st_mtime_ns != written
 
 
+def test_transcoding_keeps_the_codec_unless_told_otherwise(run: Run, picture: Path) -> None:
+    target = picture.with_suffix(".rfy")
+    assert run("encode", picture, "--codec", "walloc-image")[0] == 0
+    assert run("transcode", target, "-f", "--quality", "30")[0] == 0
+    assert (read_info(target).codec, read_info(target).quality) == ("walloc-image", 30)
+    assert "these weights and this quality already" in run("transcode", target, "-f", "-v")[2]
+    assert run("transcode", target, "-f", "--codec", "image")[0] == 0
+    assert (read_info(target).codec, read_info(target).quality) == ("image", 30)
+
+
 def test_transcoding_tells_files_that_are_damaged(run: Run, tmp_path: Path, encoded: bytes) -> None:
     flipped = bytearray(encoded)
     flipped[len(encoded) // 2] ^= 1

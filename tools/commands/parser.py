@@ -10,7 +10,7 @@ SUMMARY = "Learned codecs: small files that decode to the same symbols everywher
 # Verbs with a parser of their own: verb -> (module with main(argv) -> int, help)
 PASSED_ON = {
     "train": ("rarefy.tools.train_command", "train a codec from a recipe"),
-    "weights": ("rarefy.tools.weights", "export, check and describe weights"),
+    "weights": ("rarefy.tools.weights", "make, convert and check files of weights"),
     "bench": ("rarefy.tools.bench", "measure rate, fidelity and speed against other codecs"),
 }
 PREVIEWS = (2, 4, 8)
@@ -57,7 +57,7 @@ def build_parser() -> ArgumentParser:
 def _add_encode(parser: ArgumentParser) -> None:
     _add_inputs(parser, "picture or sound, folder (with -r), pattern such as 'pictures/*.png', or - for standard input")
     _add_output(parser)
-    _add_codec(parser, default=None)
+    _add_codec(parser, None, "image for pictures, walloc-audio for sounds")
     add_rate(parser, default=50.0)
     parser.add_argument(
         "--effort",
@@ -65,7 +65,8 @@ def _add_encode(parser: ArgumentParser) -> None:
         choices=EFFORTS,
         default=0,
         metavar="N",
-        help="1 to 6: smaller files at equal error, by a search of seconds at 3, twice that with each one more",
+        help="1 to 6: smaller files at equal error (at one quality: less error), by a search of seconds at 3, "
+        "twice that with each one more",
     )
     parser.add_argument(
         "--strip",
@@ -97,7 +98,7 @@ def _add_decode(parser: ArgumentParser) -> None:
 def _add_transcode(parser: ArgumentParser) -> None:
     _add_inputs(parser, ".rfy file, folder (with -r), pattern, or - for standard input")
     _add_output(parser, "output file, folder, or - (without it, -f replaces the inputs)")
-    _add_codec(parser, default=None)
+    _add_codec(parser, None, "that of the file")
     add_rate(parser, default=None)
     parser.add_argument(
         "--always", action="store_true", help="encode again what has this codec, these weights and this quality already"
@@ -110,7 +111,7 @@ def _add_transcode(parser: ArgumentParser) -> None:
 def _add_pack(parser: ArgumentParser) -> None:
     parser.add_argument("folder", metavar="DIR", help="folder of pictures or sounds; its subfolders may be classes")
     parser.add_argument("-o", dest="output", metavar="OUT", required=True, help="folder for the shards")
-    _add_codec(parser, default="walloc-image")
+    _add_codec(parser, "walloc-image", "walloc-image")
     parser.add_argument(
         "--quality", type=quality, default=50.0, metavar="Q", help="0 (smallest) to 100 (best), default 50"
     )
@@ -165,8 +166,7 @@ def _add_output(parser: ArgumentParser, what: str = "output file, folder, or - (
     )
 
 
-def _add_codec(parser: ArgumentParser, default: str | None) -> None:
-    usual = default or "image for pictures, walloc-audio for sounds"
+def _add_codec(parser: ArgumentParser, default: str | None, usual: str) -> None:
     parser.add_argument(
         "--codec", default=default, metavar="NAME", help=f"which codec (default: {usual}; see rarefy codecs)"
     )

@@ -95,10 +95,8 @@ def _is_wanted(options: Namespace) -> Callable[[Former], bool]:
 
 
 def _codec_for(former: Former, options: Namespace) -> str:
-    """The codec that was named, or the usual one of the file's medium."""
-    from rarefy.codecs.api import DEFAULT_CODECS
-
-    return str(options.codec or DEFAULT_CODECS[former.header.medium])
+    """The codec that was named, or else the file's own."""
+    return str(options.codec or former.header.codec)
 
 
 def _load(job: Job, options: Namespace) -> Former:
