@@ -214,7 +214,8 @@ class _Unfinished(NamedTuple):
 
     def remove(self) -> None:
         """Close it and leave nothing."""
-        self.file.close()
+        with suppress(OSError):  # of a full disk, which fails once more
+            self.file.close()
         if self.path is not None:
             self.path.unlink(missing_ok=True)
 

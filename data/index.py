@@ -28,6 +28,7 @@ from rarefy.errors import FormatError, OptionError, RarefyError, WeightsError
 CACHE = ".index.npz"
 CACHE_VERSION = 1
 NO_LABEL = -1
+LABEL_DIGITS = 18  # that int64 holds
 
 Integers = NDArray[np.int64]
 
@@ -78,7 +79,7 @@ class Index:
     def key(self, number: int) -> str:
         """The key of a sample."""
         start = int(self.key_ends[number - 1]) if number else 0
-        return self.keys[start : int(self.key_ends[number])].decode()
+        return self.keys[start : int(self.key_ends[number])].decode(errors="surrogateescape")
 
 
 class _Entry(NamedTuple):
@@ -136,8 +137,9 @@ def _of_shards(root: Path, shards: Sequence[Path], manifest: Manifest | None, ca
 
 
 def _read_shard(shard: Path, number: int) -> Iterator[_Entry]:
+    members = list(read_members(shard))  # raises what is wrong with a file that cannot be mapped, such as an empty one
     with shard.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
-        for key, fields in read_members(shard):
+        for key, fields in members:
             if SUFFIX in fields:
                 header = _header(data, fields[SUFFIX], f"{shard}: sample {key}")
                 place = fields.get("json", Place(0, 0))
@@ -157,8 +159,8 @@ def _class(data: mmap.mmap, fields: dict[str, Place], name: str) -> int:
         return NO_LABEL
     place = fields["cls"]
     text = data[place.offset : place.offset + place.size].strip()
-    if not text.isdigit():
-        raise FormatError(f"{name}: its label {text[:20]!r} is no whole number")
+    if not text.isdigit() or len(text) > LABEL_DIGITS:
+        raise FormatError(f"{name}: its label {text[:20]!r} is no whole number below 10^{LABEL_DIGITS}")
     return int(text)
 
 
@@ -181,7 +183,7 @@ def _index(root: Path, entries: list[_Entry], facts: dict[str, Any]) -> Index:
         raise OptionError(f"{root}: holds no sample with a .{SUFFIX} file")
     _require_one_kind(root, entries, bytes.fromhex(facts["weights"]))
     header = entries[0].header
-    keys = [entry.key.encode() for entry in entries]
+    keys = [entry.key.encode(errors="surrogateescape") for entry in entries]  # names may be no text
     return Index(
         root,
         np.array([(entry.file, *entry.place) for entry in entries], np.int64),
@@ -232,7 +234,7 @@ def _write_cache(index: Index, cache: Path) -> None:
     np.savez(buffer, facts=facts, keys=np.frombuffer(index.keys, np.uint8), **arrays)
     try:
         write_whole(cache, buffer.getvalue())
-    except PermissionError:  # shards that only others may write beside: the index is built each time
+    except OSError:  # where nothing can be written, the index is built each time
         return
 
 

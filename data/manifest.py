@@ -3,6 +3,8 @@
 import json
 import os
 import re
+import secrets
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -83,7 +85,7 @@ class Manifest:
             "size_bytes": self.size_bytes,
             "skipped_count": len(self.skipped),
         }
-        write_whole(folder / FILE, json.dumps(record, indent=1, ensure_ascii=False).encode() + b"\n")
+        write_whole(folder / FILE, json.dumps(record, indent=1).encode() + b"\n")  # ASCII: names may be no text
 
     def require(self, settings: Settings) -> None:
         """Raise OptionError that names each setting in which these shards differ."""
@@ -134,7 +136,7 @@ def _manifest(record: dict[str, Any]) -> Manifest:
 
 def write_whole(path: Path, data: bytes) -> None:
     """Write a file that appears whole, or not at all, whenever the machine stops."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}.part")
     try:
         with temporary.open("wb") as file:
             file.write(data)
@@ -142,5 +144,6 @@ def write_whole(path: Path, data: bytes) -> None:
             os.fsync(file.fileno())
         os.replace(temporary, path)
     except BaseException:
-        temporary.unlink(missing_ok=True)
+        with suppress(OSError):  # of a disk that takes nothing
+            temporary.unlink(missing_ok=True)
         raise

@@ -4,8 +4,10 @@ A reader is one worker of one process. Shards come in an order drawn anew for ea
 are cut into one span for each reader, whose lengths differ by one at most; each reader mixes its span in a buffer.
 """
 
+from collections import Counter
 from collections.abc import Callable, Hashable, Iterable, Iterator
 from dataclasses import dataclass
+from itertools import islice
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,8 +29,8 @@ class Reader:
 class Order:
     """How samples are ordered. starts: int64 [files + 1], the first sample of each file, and the end.
 
-    buffer: samples among which one is drawn; 0 gives them in their own order. is_even: leave out what would make spans
-    unequal. batch_size: samples in a batch; drop_last: leave out smaller ones.
+    buffer: samples among which one is drawn; 0 gives them in their own order. is_even: leave out what would make spans,
+    or numbers of batches, unequal. batch_size: samples in a batch; drop_last: leave out smaller ones.
     """
 
     starts: NDArray[np.int64]
@@ -44,7 +46,21 @@ class Order:
         return _mixed(span, self.buffer, self._source(epoch, 1, reader.number)) if self.buffer else span
 
     def batches(self, epoch: int, reader: Reader, shape: Callable[[int], Shape]) -> Iterator[list[int]]:
-        """The batches of a reader, each of samples of one shape."""
+        """The batches of a reader, each of samples of one shape; as many as of every other where they are even."""
+        batches = self._batches(epoch, reader, shape)
+        if not self.is_even:
+            return batches
+        readers = (Reader(number, reader.count) for number in range(reader.count))
+        return islice(batches, min(self._batch_count(epoch, each, shape) for each in readers))
+
+    def _batch_count(self, epoch: int, reader: Reader, shape: Callable[[int], Shape]) -> int:
+        """How many batches a reader has: no buffer changes which samples are its own."""
+        missing = 0 if self.drop_last else self.batch_size - 1
+        return sum(
+            (count + missing) // self.batch_size for count in Counter(map(shape, self._span(epoch, reader))).values()
+        )
+
+    def _batches(self, epoch: int, reader: Reader, shape: Callable[[int], Shape]) -> Iterator[list[int]]:
         waiting: dict[Shape, list[int]] = {}
         for number in self.samples(epoch, reader):
             kind = shape(number)

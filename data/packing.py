@@ -4,16 +4,16 @@ The manifest alone says which shards count. A shard gets its name when it is who
 that; whatever else lies there under a shard's name is from a run that was killed between the two, and is removed.
 """
 
-import errno
 import os
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from rarefy.codecs.folders import hold
 from rarefy.data.manifest import FILE, SHARD, Manifest, Settings, Shard, Skipped, read_manifest
 from rarefy.data.shards import ShardWriter, read_members, size_in_shard
-from rarefy.errors import FormatError, OptionError, RarefyError
+from rarefy.errors import FormatError, OptionError
 
 
 class Packer:
@@ -26,7 +26,7 @@ class Packer:
     def __init__(self, folder: Path, settings: Settings, classes: tuple[str, ...] = ()) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self.folder = folder
-        self._lock = _locked(folder)
+        self._lock = hold(folder, "packing")
         try:
             self.manifest = _begin(folder, settings, classes)
             _remove_unfinished(folder, self.manifest)
@@ -67,10 +67,12 @@ class Packer:
 
     def close(self) -> None:
         """Let go of the folder; a shard that is not whole is removed."""
-        if self._writer:
-            self._writer.abandon()
-            self._writer = None
-        os.close(self._lock)
+        try:
+            if self._writer:
+                self._writer.abandon()
+                self._writer = None
+        finally:
+            os.close(self._lock)
 
     def __enter__(self) -> "Packer":
         return self
@@ -96,7 +98,9 @@ class Packer:
 
 def _begin(folder: Path, settings: Settings, classes: tuple[str, ...]) -> Manifest:
     manifest = read_manifest(folder)
-    if manifest is None:
+    if manifest is not None and not manifest.shards:
+        manifest = Manifest(settings)
+    elif manifest is None:
         if strays := [path.name for path in sorted(folder.iterdir()) if SHARD.fullmatch(path.name)]:
             raise OptionError(f"{folder}: holds {strays[0]} without a manifest: choose another folder, or remove it")
         manifest = Manifest(settings)
@@ -133,20 +137,3 @@ def _keys(folder: Path, shard: Shard) -> list[str]:
             f"{shard.samples}: it was altered"
         )
     return keys
-
-
-def _locked(folder: Path) -> int:
-    """Hold the folder until the descriptor is closed, by this process or by its end."""
-    try:
-        import fcntl
-    except ImportError as error:  # Windows
-        raise RarefyError("packing needs a system with file locks, such as Linux or macOS") from error
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:
-        os.close(descriptor)
-        if error.errno in (errno.EWOULDBLOCK, errno.EACCES):
-            raise OptionError(f"{folder}: another process is packing into it") from error
-        raise
-    return descriptor

@@ -22,7 +22,7 @@ from rarefy.data.decoding import choose_output, decode_named
 from rarefy.data.index import NO_LABEL, Index, open_index, require_one_quality
 from rarefy.data.layout import Shape, Size, bottleneck_of, shape_of
 from rarefy.data.shards import Place
-from rarefy.errors import MediaError
+from rarefy.errors import FormatError, MediaError
 
 MOST_OPEN = 64  # shards that are mapped at once, in each process
 
@@ -98,7 +98,13 @@ class Samples:
         """The label of a sample: a class, what its JSON says, or None."""
         offset, size = self.index.label_places[number].tolist()
         if size:
-            return json.loads(self._mapped.read(int(self.index.places[number, 0]), Place(offset, size)))
+            data = self._mapped.read(int(self.index.places[number, 0]), Place(offset, size))
+            try:
+                return json.loads(data)
+            except (ValueError, RecursionError) as error:
+                raise FormatError(
+                    f"{self.index.root}: sample {self.index.key(number)}: its label is no JSON"
+                ) from error
         label = int(self.index.labels[number])
         return None if label == NO_LABEL else label
 

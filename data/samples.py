@@ -56,6 +56,6 @@ def make_batch(latents: Tensor | list[Tensor], labels: list[Any], keys: list[str
 
 def join_labels(labels: list[Any]) -> Any:
     """Classes as int64 [B], others as they are, None where there are none."""
-    if all(isinstance(label, int) for label in labels):
+    if all(isinstance(label, int) and abs(label) < 2**63 for label in labels):
         return torch.tensor(labels, dtype=torch.int64)
     return None if all(label is None for label in labels) else labels

@@ -9,6 +9,7 @@ import os
 import re
 import tarfile
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import NamedTuple
 
@@ -45,25 +46,36 @@ class ShardWriter:
 
     def add(self, key: str, fields: Mapping[str, bytes]) -> None:
         """Append a sample: its fields by name, `rfy` among them, in the order of their names."""
-        for field in sorted(fields):
-            member = tarfile.TarInfo(f"{key}.{field}")
-            member.size, member.mode = len(fields[field]), _MODE
-            self._tar.addfile(member, io.BytesIO(fields[field]))
+        with self._named():
+            for field in sorted(fields):
+                member = tarfile.TarInfo(f"{key}.{field}")
+                member.size, member.mode = len(fields[field]), _MODE
+                self._tar.addfile(member, io.BytesIO(fields[field]))
         self.samples += 1
 
     def close(self) -> int:
         """Bring the shard to the disk under its name; returns its size."""
-        self._tar.close()
-        self._file.flush()
-        os.fsync(self._file.fileno())
-        self._file.close()
-        os.replace(self.temporary, self.path)
-        return self.path.stat().st_size
+        with self._named():
+            self._tar.close()
+            self._file.flush()
+            os.fsync(self._file.fileno())
+            self._file.close()
+            os.replace(self.temporary, self.path)
+            return self.path.stat().st_size
 
     def abandon(self) -> None:
         """Remove what was written."""
-        self._file.close()
+        with suppress(OSError):  # what could not be written is not wanted any more
+            self._file.close()
         self.temporary.unlink(missing_ok=True)
+
+    @contextmanager
+    def _named(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            error.filename = os.fspath(self.path)
+            raise
 
 
 def size_in_shard(fields: Mapping[str, bytes]) -> int:
@@ -85,10 +97,11 @@ def split_name(name: str) -> tuple[str, str] | None:
 def read_members(path: Path) -> Iterator[tuple[str, dict[str, Place]]]:
     """Yield key and fields of every sample of a shard, from the headers alone.
 
-    Raises FormatError for what is no plain tar file: compressed ones have no places to read from.
+    Raises FormatError for what is no plain tar file, and at the end of one that was cut: compressed ones have no places
+    to read from.
     """
     try:
-        with tarfile.open(path, "r:") as tar:
+        with path.open("rb") as file, tarfile.open(fileobj=file, mode="r:") as tar:
             key, fields = "", dict[str, Place]()
             for member in tar:
                 parts = split_name(member.name) if member.isreg() else None
@@ -99,6 +112,9 @@ def read_members(path: Path) -> Iterator[tuple[str, dict[str, Place]]]:
                     fields = {}
                 key = parts[0]
                 fields[parts[1]] = Place(member.offset_data, member.size)
+            file.seek(tar.offset)
+            if file.read(BLOCK) != bytes(BLOCK):  # which tarfile takes for an end
+                raise FormatError(f"{path}: is no whole tar file: it was cut or altered")
             if fields:
                 yield key, fields
     except tarfile.TarError as error:

@@ -1,11 +1,11 @@
 """Which files of a folder become samples, under which keys and labels."""
 
 import json
-import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from rarefy.codecs.folders import visible_files
 from rarefy.data.manifest import Skipped
 from rarefy.errors import MediaError, OptionError
 
@@ -34,10 +34,11 @@ def find_sources(
     label: "folder" takes the first folder on the way to a file for its class, "json" the file of its name that ends in
     .json, "none" nothing; None is "folder" where each file lies in one, else "none". Hidden files do not count.
 
-    Raises OptionError where two files would have one key, or where nothing is found.
+    Raises OptionError where two files would have one key, or where nothing is found, OSError for folders that cannot be
+    read.
     """
     taken = frozenset(suffixes)
-    files = sorted(_visible(folder))
+    files = sorted(visible_files(folder))
     found = [name for name in files if Path(name).suffix.lower() in taken]
     if not found:
         raise OptionError(f"{folder}: holds no file that ends in {', '.join(sorted(taken))}")
@@ -52,19 +53,6 @@ def find_sources(
         if Path(name).suffix.lower() not in taken and name not in is_label
     ]
     return sources, left_out, label
-
-
-def _visible(folder: Path) -> Iterable[str]:
-    """Yield the files below a folder, through links to folders too, but into none twice."""
-    seen = {os.path.realpath(folder)}
-    for parent, folders, names in os.walk(folder, followlinks=True):
-        real = {os.path.realpath(os.path.join(parent, name)): name for name in sorted(folders, reverse=True)}
-        folders[:] = sorted(name for path, name in real.items() if not name.startswith(".") and path not in seen)
-        seen.update(real)
-        relative = Path(parent).relative_to(folder)
-        for name in names:
-            if not name.startswith(".") and (Path(parent) / name).is_file():
-                yield (relative / name).as_posix()
 
 
 def _class_of(name: str) -> str | None:
@@ -104,6 +92,6 @@ def _json_beside(path: Path) -> bytes:
         json.loads(data)
     except FileNotFoundError as error:
         raise MediaError(f"has no label: {beside.name} is not there") from error
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise MediaError(f"has no label: {beside.name} is no JSON") from error
     return data

@@ -32,7 +32,8 @@ class LatentStream(IterableDataset[Batch]):
 
     Every sample comes once an epoch, whatever the number of workers and ranks: each of them reads a span of its own.
     rank, ranks: of this process; by default those of torch.distributed. is_even: leave out the few samples (fewer than
-    there are readers) that would give ranks unequal numbers, for which distributed training would wait for ever.
+    there are readers) that would give ranks unequal numbers of them, and batches, where shapes differ, that not every
+    reader has: for those distributed training would wait for ever.
 
     device: where the latents and classes of a batch go. Bytes are decoded on the CPU, as one batch, by as many threads
     as torch has; the copy begins at once and nothing waits for it. Without workers only: they cannot use a GPU.

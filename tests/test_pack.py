@@ -1,10 +1,13 @@
 """Packing: what stands in shards and manifests, and that a killed run loses and doubles nothing."""
 
+import errno
 import json
 import os
 import signal
 import tarfile
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -15,9 +18,10 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from rarefy.codecs import api
+from rarefy.codecs.folders import visible_files
 from rarefy.codecs.weights import candidates, load_codec
+from rarefy.data import LatentDataset, index, packing, shards
 from rarefy.data import manifest as manifests
-from rarefy.data import packing, shards
 from rarefy.data.manifest import Settings, read_manifest
 from rarefy.data.packing import Packer
 from rarefy.data.shards import read_members
@@ -294,6 +298,111 @@ def touch(folder: Path, *names: str) -> Path:
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).touch()
     return folder
+
+
+def test_names_that_are_no_text_are_samples_too(tmp_path: Path) -> None:
+    key = os.fsdecode(b"dog/caf\xe9")
+    with Packer(tmp_path, replace(SETTINGS, label="folder"), (os.fsdecode(b"d\xff"),)) as packer:
+        packer.add(key, f"{key}.png", {"rfy": b"1"})
+        packer.skip(os.fsdecode(b"stray\xff.txt"), "no picture")
+        packer.finish()
+    manifest = read_manifest(tmp_path)
+    assert manifest is not None and manifest.classes == (os.fsdecode(b"d\xff"),)
+    assert [name for name, _ in read_members(tmp_path / "latents-000000.tar")] == [key]
+    with Packer(tmp_path, replace(SETTINGS, label="folder"), manifest.classes) as packer:
+        assert packer.done == {key}
+
+
+@needs_weights
+def test_a_data_set_with_such_names_opens(tmp_path: Path, photograph: NDArray[np.uint8]) -> None:
+    source = tmp_path / "in"
+    source.mkdir()
+    for name in (b"a.png", b"\xff\xfe.png"):
+        Image.fromarray(photograph[:32, :32]).save(
+            os.path.join(os.fsencode(source), name).decode(errors="surrogateescape")
+        )
+    assert pack(source, tmp_path / "out", "--statistics") == 0
+    assert sorted(item.key for item in LatentDataset(tmp_path / "out")) == ["a", os.fsdecode(b"\xff\xfe")]
+
+
+@pytest.mark.parametrize("blocks", [1, 2, 5, 6])
+def test_a_shard_that_was_cut_is_told(tmp_path: Path, blocks: int) -> None:
+    with Packer(tmp_path, SETTINGS) as packer:
+        for number in range(3):
+            packer.add(str(number), f"{number}.png", {"rfy": bytes(100)})
+        packer.finish()
+    shard = tmp_path / "latents-000000.tar"
+    whole = shard.read_bytes()
+    assert len(list(read_members(shard))) == 3
+    shard.write_bytes(whole[: 512 * blocks])
+    with pytest.raises(FormatError, match="whole tar file"):
+        list(read_members(shard))
+    shard.write_bytes(whole[: 512 * 2] + b"x" * 512 + whole[512 * 3 :])  # a header that is none
+    with pytest.raises(FormatError, match="whole tar file"):
+        list(read_members(shard))
+
+
+def test_a_full_disk_leaves_nothing_and_lets_go_of_the_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A small tar stays in Python's buffer, and its bytes fail once more when the file is closed."""
+    full = Path("/dev/full")
+    if not full.exists():
+        pytest.skip("there is no /dev/full")
+    with monkeypatch.context() as patch:
+        patch.setattr(shards, "temporary_of", lambda path: path.with_name("unfinished"))
+        (tmp_path / "unfinished").symlink_to(full)
+        packer = Packer(tmp_path, SETTINGS)
+        packer.add("a", "a.png", {"rfy": bytes(100)})
+        with pytest.raises(OSError, match="No space left") as caught:
+            packer.finish()
+        packer.close()
+    assert caught.value.filename == str(tmp_path / "latents-000000.tar")
+    assert not (tmp_path / "unfinished").is_symlink()
+    with Packer(tmp_path, SETTINGS) as packer:  # not held any more
+        assert not packer.done
+
+
+def test_settings_count_from_the_first_shard_on(tmp_path: Path) -> None:
+    Packer(tmp_path, SETTINGS).close()
+    with Packer(tmp_path, replace(SETTINGS, quality=20.0)) as packer:
+        assert packer.manifest.settings.quality == 20
+
+
+@needs_weights
+def test_an_index_that_cannot_be_kept_is_built_each_time(
+    pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(*_: object) -> None:
+        raise OSError(errno.EROFS, "Read-only file system")
+
+    pack(pictures, tmp_path / "out")
+    monkeypatch.setattr(index, "write_whole", fails)
+    assert len(LatentDataset(tmp_path / "out")) == 10
+
+
+def test_files_of_one_name_are_written_at_once(tmp_path: Path) -> None:
+    """As containers do, each of which is process 1."""
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(lambda number: manifests.write_whole(tmp_path / "one", bytes([number]) * 1000), range(200)))
+    assert len(set((tmp_path / "one").read_bytes())) == 1
+    assert [path.name for path in tmp_path.iterdir()] == ["one"]
+
+
+def test_folders_that_cannot_be_read_are_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "closed").mkdir()
+    (tmp_path / "a.png").touch()
+    scan = os.scandir
+
+    def refused(path: object) -> object:
+        if str(path).endswith("closed"):
+            raise PermissionError(errno.EACCES, "Permission denied", str(path))
+        return scan(path)  # type: ignore[call-overload]
+
+    monkeypatch.setattr(os, "scandir", refused)
+    with pytest.raises(PermissionError, match="closed"):
+        find_sources(tmp_path, {".png"})
+    met: list[OSError] = []
+    assert list(visible_files(tmp_path, met.append)) == ["a.png"]
+    assert [error.filename for error in met] == [str(tmp_path / "closed")]
 
 
 def test_keys_end_at_no_dot_of_a_name(tmp_path: Path) -> None:

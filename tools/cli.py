@@ -43,6 +43,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     arguments = list(sys.argv[1:] if argv is None else argv)
     os.environ.setdefault("GOMP_SPINCOUNT", SPINS)
+    _open_closed()
     terminal = Terminal()
     try:
         with _endings_raised():
@@ -55,6 +56,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _die_of(signal.SIGINT, "interrupted", terminal)
     except Terminated as ending:
         return _die_of(ending.number, "terminated", terminal)
+
+
+def _open_closed() -> None:
+    """Standard streams that a shell closed (`>&-`) are None in Python: give them a place where nothing is."""
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, mode))  # noqa: SIM115  # open until the end
 
 
 def _run(arguments: list[str], terminal: Terminal) -> int:

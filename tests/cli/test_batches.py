@@ -7,7 +7,9 @@ import os
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -17,6 +19,7 @@ from PIL import Image
 import rarefy
 from rarefy.codecs import api
 from rarefy.codecs.container import read_info
+from rarefy.tools.cli import main
 from rarefy.tools.commands import batch
 from rarefy.tools.commands.ahead import Ahead
 from rarefy.tools.commands.batch import Batch, Stages
@@ -174,6 +177,41 @@ def test_a_pattern_without_files_is_no_success(run: Run, tmp_path: Path) -> None
     code, _, err = run("encode", tmp_path / "*.png")
     assert code == 1
     assert err.startswith(f"rarefy: error: {tmp_path}/*.png: matches no file that ends in ")
+
+
+def test_links_that_lead_back_are_followed_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    touch(tmp_path, "in/a.png", "in/sub dir/b.png", "elsewhere/c.png")
+    for name in ("in/sub dir/one", "in/sub dir/two"):
+        Path(name).symlink_to("..")
+    Path("in/linked").symlink_to(tmp_path / "elsewhere")
+    Path("in/lost.png").symlink_to("nowhere")
+    once = ["in/a.png", "in/linked/c.png", "in/lost.png", "in/sub dir/b.png"]
+    for name in ("in", "in/**/*.png", "i?/**/*.png", "**/in/**/*.png"):
+        assert [found.source for found in find([name], frozenset({".png"}), True)] == once
+    assert [found.source for found in find(["in/*/*.png"], frozenset({".png"}), True)] == [once[1], once[3]]
+    assert str(find(["in/**/b.png"], frozenset({".png"}), True)[0].relative) == "sub dir/b.png"
+
+
+def test_folders_that_cannot_be_read_are_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A superuser may read all, so the system is made to refuse."""
+    monkeypatch.chdir(tmp_path)
+    touch(tmp_path, "in/closed/b.png")
+    Image.new("RGB", (8, 8)).save("in/a.png")
+    scan, read = os.scandir, Path.read_bytes
+
+    def refuse(work: Callable[[Any], Any], path: Any) -> Any:
+        if str(path).endswith("closed"):
+            raise PermissionError(errno.EACCES, "Permission denied", str(path))
+        return work(path)
+
+    monkeypatch.setattr(os, "scandir", partial(refuse, scan))
+    monkeypatch.setattr(Path, "read_bytes", lambda path: refuse(read, path))
+    assert main(["encode", "-r", "in", "-o", "out"]) == 1
+    assert "rarefy: error: in/closed: permission denied\n" in capsys.readouterr().err
+    assert names(tmp_path / "out") == {"a.rfy"}
 
 
 def test_hidden_files_of_folders_are_passed_over(tmp_path: Path) -> None:

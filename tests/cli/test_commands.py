@@ -5,6 +5,7 @@ import io
 import json
 import os
 import re
+import shlex
 import signal
 import subprocess
 import sys
@@ -341,6 +342,15 @@ def opened_by_both(pipe: Path, child: "subprocess.Popen[bytes]") -> Iterator[Non
         yield
     finally:
         os.close(handle)
+
+
+@pytest.mark.skipif(os.name != "posix", reason="needs a shell")
+def test_streams_that_a_shell_closed_are_nothing(small_file: Path) -> None:
+    rarefy = f"cd {shlex.quote(str(small_file.parent))} && {shlex.quote(sys.executable)} -m rarefy"
+    for command, code in (("info kept.rfy >&-", 0), ("encode - -o b.rfy <&-", 3), ("info lost.rfy 2>&-", 1)):
+        done = subprocess.run(f"{rarefy} {command}", shell=True, capture_output=True, text=True, timeout=120)
+        assert done.returncode == code
+        assert "Traceback" not in done.stderr and "internal" not in done.stderr
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])

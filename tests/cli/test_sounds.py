@@ -2,6 +2,7 @@
 
 import json
 import os
+import resource
 import sys
 import threading
 from collections.abc import Iterator
@@ -13,8 +14,14 @@ import pytest
 
 from rarefy.codecs.audio import Audio, read_audio
 from rarefy.codecs.audio_writing import write_audio
+from rarefy.codecs.container import read_info
+from rarefy.codecs.sound_decoding import SoundDecoder
 from rarefy.codecs.weights import save_weights
+from rarefy.errors import RarefyError
 from rarefy.tools.cli import main
+from rarefy.tools.commands.parser import build_parser
+from rarefy.tools.commands.sound_files import StoredSound, save_sound
+from rarefy.tools.files import Job
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 from sound_codecs import tiny
@@ -63,6 +70,42 @@ def test_there_and_back(folder: Path, capsys: pytest.CaptureFixture[str]) -> Non
     assert main(["decode", "song.rfy", "--start", "3.5", "--duration", "2", "-o", "part.flac"]) == 0
     first = round(3.5 * RATE)
     assert np.array_equal(read_audio("part.flac").samples, decoded.samples[:, first : first + 2 * RATE])
+
+
+def test_a_sound_that_is_being_written_is_left_when_the_batch_ends(folder: Path) -> None:
+    """An hour would be decoded to its end before an interrupt was heard."""
+    assert main(["encode", "song.flac"]) == 0
+    before, stopped, finish = set(folder.iterdir()), threading.Event(), SoundDecoder.blocks
+
+    def stopping(decoder: SoundDecoder, *rest: object) -> Iterator[object]:
+        for number, block in enumerate(finish(decoder, *rest)):  # type: ignore[arg-type]
+            if number == 1:
+                stopped.set()
+            yield block
+
+    stored = StoredSound(
+        Path("song.rfy").read_bytes(), read_info("song.rfy").header, build_parser().parse_args(["decode", "song.rfy"])
+    )
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(SoundDecoder, "blocks", stopping)
+        with pytest.raises(RarefyError, match="stopped"):
+            save_sound(Job("song.rfy", "song.wav"), stored, stopped)
+    assert set(folder.iterdir()) == before
+
+
+def test_a_full_disk_leaves_nothing_of_a_sound(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["encode", "song.flac"]) == 0
+    capsys.readouterr()
+    before = set(folder.iterdir())
+    hard = resource.getrlimit(resource.RLIMIT_FSIZE)[1]
+    for size in (500, 100_000):
+        resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
+        try:
+            assert main(["decode", "song.rfy"]) == 1
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (hard, hard))
+        assert capsys.readouterr().err == "rarefy: error: song.wav: file too large\n"
+        assert set(folder.iterdir()) == before
 
 
 def test_a_private_sound_stays_private(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:

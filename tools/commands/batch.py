@@ -7,7 +7,8 @@ import errno
 from collections import deque
 from collections.abc import Callable, Hashable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from threading import Event
 from time import perf_counter
 from typing import Generic, NamedTuple, Protocol, TypeVar
 
@@ -50,7 +51,8 @@ class Stages(Generic[Loaded, Coded, Result]):
     """What is done with each job. `load` and `finish` run in threads, the others in the caller's.
 
     code: takes media of equal shape and gives as many results. report: the job, its result and the milliseconds that
-    coding took. fail: says what went wrong and gives the exit code.
+    coding took. fail: says what went wrong and gives the exit code. stopped: set when the batch ends early, for a
+    `finish` that takes long.
     """
 
     load: Callable[[Job], Loaded]
@@ -58,6 +60,7 @@ class Stages(Generic[Loaded, Coded, Result]):
     finish: Callable[[Job, Coded], Result]
     report: Callable[[Job, Result, float], None]
     fail: Callable[[Job, Exception], int]
+    stopped: Event = field(default_factory=Event)
 
 
 class _Waiting(NamedTuple, Generic[Result]):
@@ -91,9 +94,12 @@ class Batch(Generic[Loaded, Coded, Result]):
                 self._work(window)
                 worst = max(worst, self._report(is_last=False))
             return max(worst, self._report(is_last=True))
+        except BaseException:
+            self._stages.stopped.set()
+            raise
         finally:
             ahead.close()
-            self._writers.shutdown(cancel_futures=True)  # files that are half written become whole first
+            self._writers.shutdown(cancel_futures=True)  # pictures that are half written become whole first
 
     def _work(self, window: "_Window[Loaded]") -> None:
         """Code a window and hand its results, in order, to those that write."""

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from io import BytesIO
 from pathlib import Path
+from threading import Event
 from typing import TYPE_CHECKING
 
 from rarefy.codecs.header import Header
@@ -93,12 +94,14 @@ def run(options: Namespace, terminal: Terminal) -> int:
     worst = 0
     if options.skip_existing:
         jobs, worst = without_done(jobs, check_output, report.skip, report.fail)
+    stopped = Event()
     stages = Stages(
         load=partial(_load, options=options),
         code=partial(_decode, options=options),
-        finish=_write,
+        finish=partial(_write, stopped=stopped),
         report=partial(_report, report),
         fail=report.fail,
+        stopped=stopped,
     )
     with warnings_collected():
         worst = max(worst, Batch(jobs, stages).run())
@@ -175,10 +178,10 @@ def _part(data: bytes, options: Namespace) -> "Image":
         return file.preview(options.preview) if options.region is None else file.region(*options.region)
 
 
-def _write(job: Job, decoded: Decoded | StoredSound) -> Saved | SavedSound:
+def _write(job: Job, decoded: Decoded | StoredSound, stopped: Event) -> Saved | SavedSound:
     if isinstance(decoded, StoredSound):
         with notes_of() as notes:
-            saved = save_sound(job, decoded)
+            saved = save_sound(job, decoded, stopped)
         return replace(saved, notes=(*saved.notes, *notes))
     picture = BytesIO()
     with notes_of() as notes:

@@ -1,11 +1,12 @@
 """Which input goes to which output: names, folders and patterns, and what is refused before any work starts."""
 
 import os
-from collections.abc import Callable, Iterable, Sequence
-from glob import glob, has_magic
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from glob import escape, glob, has_magic
 from pathlib import Path
 from typing import NamedTuple
 
+from rarefy.codecs.folders import visible_files, visible_folders
 from rarefy.codecs.picture_kinds import SUFFIXES
 from rarefy.tools.commands.sound_files import SOUNDS
 from rarefy.tools.files import Job, is_special
@@ -47,27 +48,41 @@ def find(inputs: Sequence[str], suffixes: frozenset[str], is_recursive: bool) ->
 def _folder(folder: Path, suffixes: frozenset[str], is_recursive: bool) -> list[Found]:
     if not is_recursive:
         raise Refusal(f"{folder}: is a folder", "add -r to take the files in it", USAGE)
-    visible = (path for path in folder.rglob("*") if not _is_hidden(path.relative_to(folder)))
-    found = _members(folder, visible, suffixes)
+    closed: list[OSError] = []
+    found = _members(folder, (folder / name for name in visible_files(folder, closed.append)), suffixes)
+    found += [Found(name, Path(name).relative_to(folder), True) for name in sorted(_names(closed))]  # reading tells why
     if not found:
         raise Refusal(f"{folder}: holds no file that ends in {', '.join(sorted(suffixes))}")
     return found
 
 
 def _pattern(pattern: str, suffixes: frozenset[str]) -> list[Found]:
-    found = _members(_fixed_part(pattern), map(Path, glob(pattern, recursive=True)), suffixes)
+    found = _members(_fixed_part(pattern), map(Path, _matches(pattern)), suffixes)
     if not found:
         raise Refusal(f"{pattern}: matches no file that ends in {', '.join(sorted(suffixes))}")
     return found
 
 
 def _members(root: Path, paths: Iterable[Path], suffixes: frozenset[str]) -> list[Found]:
-    taken = sorted({path for path in paths if path.suffix.lower() in suffixes and path.is_file()})
+    taken = sorted({path for path in paths if path.suffix.lower() in suffixes and not path.is_dir()})
     return [Found(str(path), path.relative_to(root), True) for path in taken]
 
 
-def _is_hidden(path: Path) -> bool:
-    return any(part.startswith(".") for part in path.parts)
+def _names(errors: Iterable[OSError]) -> set[str]:
+    return {os.fspath(error.filename) for error in errors}
+
+
+def _matches(pattern: str) -> Iterator[str]:
+    """Yield what a pattern matches, and look into no folder twice for `**`, as glob does where links lead back."""
+    parts = Path(pattern).parts
+    if "**" not in parts:
+        yield from glob(pattern)
+        return
+    place = parts.index("**")
+    head, tail = Path(*parts[:place]), parts[place + 1 :] or ("*",)
+    for start in glob(str(head)) if has_magic(str(head)) else [str(head)]:
+        for folder in visible_folders(Path(start), lambda _: None):
+            yield from _matches(str(Path(escape(folder), *tail)))
 
 
 def _fixed_part(pattern: str) -> Path:

@@ -5,6 +5,7 @@ from argparse import Namespace
 from dataclasses import dataclass
 from itertools import chain, islice
 from pathlib import Path
+from threading import Event
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +15,7 @@ from rarefy.codecs.registry import find as find_codec
 from rarefy.errors import MediaError, RarefyError
 from rarefy.tools.commands.rate import target_of
 from rarefy.tools.files import Job, is_stream, mode_of
-from rarefy.tools.terminal import STANDARD_STREAM, Refusal
+from rarefy.tools.terminal import STANDARD_STREAM, Refusal, name_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -155,24 +156,35 @@ def _squares(first: "Iterator[Samples]", second: "Iterator[Samples]") -> tuple[f
     return error, power
 
 
-def save_sound(job: Job, stored: StoredSound) -> SavedSound:
-    """Decode a sound into a WAV or FLAC file, block by block, or what can be saved of a damaged one."""
+def save_sound(job: Job, stored: StoredSound, stopped: Event) -> SavedSound:
+    """Decode a sound into a WAV or FLAC file, block by block, or what can be saved of a damaged one.
+
+    stopped: leaves nothing of the file when it is set meanwhile. Raises OSError that names the output.
+    """
     from rarefy.codecs import api
 
     options, header, begin = stored.options, stored.header, perf_counter()
     notes: tuple[str, ...] = ()
     if options.allow_damaged:
         audio = api.decode(stored.data, threads=options.threads, device=options.device, allow_damaged=True)
-        length, size = _write_blocks(job, header, iter([audio.samples]), audio.tags, audio.length)
+        length, size = _write_blocks(job, header, _until(stopped, iter([audio.samples])), audio.tags, audio.length)
         notes = audio.notes
     else:
         with api.open(stored.data, threads=options.threads, device=options.device) as file:
-            blocks = file.sound_blocks(options.start or 0.0, options.duration)
+            blocks = _until(stopped, file.sound_blocks(options.start or 0.0, options.duration))
             count = header.length if options.duration is None else round(options.duration * header.sample_rate)
             length, size = _write_blocks(job, header, blocks, file.tags, min(count, header.length))
     milliseconds = 1000 * (perf_counter() - begin)
     seconds = length / header.sample_rate
     return SavedSound(len(stored.data), size, seconds, header.sample_rate, header.channels, milliseconds, notes)
+
+
+def _until(stopped: Event, blocks: "Iterator[Samples]") -> "Iterator[Samples]":
+    """The blocks, as long as somebody wants them."""
+    for block in blocks:
+        if stopped.is_set():
+            raise RarefyError("it was stopped")
+        yield block
 
 
 def _write_blocks(
@@ -196,10 +208,16 @@ def _write_blocks(
         mode=mode_of(job.source),
     )
     length = 0
-    with writer:
-        for block in chain(first, blocks):
-            writer.write(block)
-            length += block.shape[1]
+    try:
+        with writer:
+            for block in chain(first, blocks):
+                writer.write(block)
+                length += block.shape[1]
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        error.filename = name_of(job.target)
+        raise
     if job.target == STANDARD_STREAM:
         sys.stdout.flush()
     return length, writer.size_bytes

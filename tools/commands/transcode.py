@@ -12,6 +12,7 @@ from typing import Any
 from rarefy.codecs.container import Info, read, read_info
 from rarefy.codecs.header import QUALITY_STEPS
 from rarefy.codecs.registry import find as find_codec
+from rarefy.codecs.registry import find_for_file
 from rarefy.tools.commands.batch import Batch, Stages
 from rarefy.tools.commands.decode import FILES, Stored, read_stored
 from rarefy.tools.commands.encode import compare
@@ -87,6 +88,7 @@ def _is_wanted(options: Namespace) -> Callable[[Former], bool]:
 
     def is_wanted(former: Former) -> bool:
         header, codec = former.header, _codec_for(former, options)
+        find_for_file(header.codec)
         is_current = header.codec == codec and load_any(codec, options.device).weights_hash.startswith(header.weights)
         is_quality = options.quality is None or round(options.quality * QUALITY_STEPS) == header.quality
         return is_current and is_quality and not options.always and not target_of(options)
