@@ -6,11 +6,18 @@ media -> analysis -> latents -> bottleneck.compress -> sections -> container, an
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-import torch
 from torch import Tensor
 
 from rarefy.codecs import container
-from rarefy.codecs.any_codec import AnyBottleneck, AnyCodec, Bottleneck, Output, choose_precision, quality_q256
+from rarefy.codecs.any_codec import (
+    AnyBottleneck,
+    AnyCodec,
+    Bottleneck,
+    Output,
+    choose_precision,
+    levels_of,
+    quality_q256,
+)
 from rarefy.codecs.container import File, Header
 from rarefy.codecs.decoding import Decoder, join
 from rarefy.codecs.encoding import Encoder
@@ -74,7 +81,7 @@ class Codec(AnyCodec):
     def _coded(self, x: Tensor, quality: Tensor | float) -> tuple[Tensor, Tensor]:
         if any(side % MULTIPLE for side in x.shape[2:]):
             raise OptionError(f"training pictures have sides that are multiples of {MULTIPLE}, not {tuple(x.shape)}")
-        level = torch.as_tensor(quality, dtype=torch.float32, device=x.device).expand(len(x))
+        level = levels_of(quality, x)
         return self.bottleneck(self.analysis(x, Unit(-1, x.shape[2], x.shape[3])), level / 100)
 
     def encode(self, image: Image, quality: float, precision: str = "auto", effort: int = 0) -> bytes:

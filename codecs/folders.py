@@ -3,9 +3,12 @@
 import errno
 import os
 from collections.abc import Callable, Iterator
+from importlib.util import find_spec
 from pathlib import Path
 
 from rarefy.errors import OptionError, RarefyError
+
+HAS_LOCKS = find_spec("fcntl") is not None  # not on Windows
 
 
 def _raise(error: OSError) -> None:
@@ -45,10 +48,10 @@ def hold(folder: Path, work: str) -> int:
 
     Raises OptionError where another process does `work` there, RarefyError on systems without locks of files.
     """
-    try:
-        import fcntl
-    except ImportError as error:  # Windows
-        raise RarefyError(f"{work} needs a system with file locks, such as Linux or macOS") from error
+    if not HAS_LOCKS:
+        raise RarefyError(f"{work} needs a system with file locks, such as Linux or macOS")
+    import fcntl
+
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)

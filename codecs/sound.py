@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from rarefy.codecs import container
-from rarefy.codecs.any_codec import AnyBottleneck, AnyCodec, Output, SoundBottleneck, quality_q256
+from rarefy.codecs.any_codec import AnyBottleneck, AnyCodec, Output, SoundBottleneck, levels_of, quality_q256
 from rarefy.codecs.audio import Audio
 from rarefy.codecs.container import File, Header
 from rarefy.codecs.header import SPANS_A_SECOND
@@ -91,7 +91,7 @@ class SoundCodec(AnyCodec):
     def _coded(self, x: Tensor, quality: Tensor | float) -> list[tuple[Tensor, Tensor]]:
         if x.shape[1] != 3 or x.shape[2] % self.stereo.stride or x.shape[2] % self.mono.stride:
             raise OptionError(f"training sounds have 3 channels and whole latents, not {tuple(x.shape)}")
-        position = torch.as_tensor(quality, dtype=torch.float32, device=x.device).expand(len(x)) / 100
+        position = levels_of(quality, x) / 100
         parts = ((self.stereo, x[:, :2]), (self.mono, x[:, 2:]))
         return [part.bottleneck(part.analysis(samples), position) for part, samples in parts]
 

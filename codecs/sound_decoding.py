@@ -105,7 +105,8 @@ class SoundDecoder:
         return -(-span * header.span * header.sample_rate // SPANS_A_SECOND)
 
     def latents(self, group: int = 0) -> Tensor:
-        """All latents of a group of channels: float32 [1, C, n]."""
+        """All latents of a group of channels: float32 [1, C, n]; raises LimitError for more samples than allowed."""
+        self.limits.check_samples(self.header.channels * self.header.length)
         if not 0 <= group < len(self.groups):
             raise OptionError(f"the sound has {len(self.groups)} groups of channels, there is none of number {group}")
         spans = range(self.header.span_count)

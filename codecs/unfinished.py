@@ -4,6 +4,8 @@ import errno
 import os
 import secrets
 import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
@@ -42,3 +44,30 @@ def open_beside(place: Path, mode: int = USUAL_MODE) -> tuple[BinaryIO, Path]:
         error.filename = os.fspath(place)
         raise
     return file, path
+
+
+def is_special(path: Path) -> bool:
+    """Tell devices and pipes, which are written to and never replaced."""
+    return path.exists() and not path.is_file() and not path.is_dir()
+
+
+@contextmanager
+def whole_file(target: Path, mode: int = USUAL_MODE) -> Iterator[BinaryIO]:
+    """Open a temporary file that takes the target's name when the block ends well and vanishes when it does not.
+
+    A target that exists keeps its permissions; a new one gets `mode` less the umask.
+    """
+    if is_special(target):
+        with target.open("wb") as device:
+            yield device
+        return
+    target = place_of(target)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    file, temporary = open_beside(target, mode)
+    try:
+        with file:
+            yield file
+        os.replace(temporary, target)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise

@@ -14,17 +14,18 @@ from pathlib import Path
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor
 
 from rarefy.codecs.any_codec import AnyCodec
 from rarefy.codecs.base import Codec
 from rarefy.codecs.registry import build
+from rarefy.codecs.unfinished import whole_file
 from rarefy.codecs.weights_files import candidates
 from rarefy.entropy.integers_file import EXACT, TABLES
 from rarefy.errors import OptionError, WeightsError
 
-_loaded: dict[tuple[Path, str], AnyCodec] = {}
+_loaded: dict[tuple[Path, str], tuple[tuple[int, int], AnyCodec]] = {}
 _lock = threading.Lock()
 
 
@@ -54,7 +55,8 @@ def save_weights(codec: AnyCodec, path: Path) -> bytes:
     floats = {name: tensor.half() for name, tensor in codec.state_dict().items() if not _is_restored(codec, name)}
     tensors = {name: t.contiguous() for name, t in (floats | _exact_tensors(codec)).items()}
     facts = {"codec": codec.name, "config": json.dumps(asdict(codec.config))}
-    save_file(tensors, path, facts)
+    with whole_file(path) as file:
+        file.write(save(tensors, facts))
     return digest(tensors, facts)
 
 
@@ -168,12 +170,22 @@ def require_device(device: str) -> None:
 
 def _load(path: Path, device: str) -> AnyCodec:
     with _lock:
-        if (path, device) not in _loaded:
+        loaded, state = _loaded.get((path, device)), _state_of(path)
+        if loaded is None or loaded[0] != state:  # or exported anew since
             try:
                 with torch.inference_mode(False):  # tensors that every later caller can use, and that count writes
                     codec = read_weights(path)
                     codec.is_shared = True
-                    _loaded[path, device] = codec.to(device)
+                    loaded = _loaded[path, device] = state, codec.to(device)
             except (RuntimeError, AssertionError) as error:  # torch's word that there is no such device
                 raise OptionError(f"device {device!r} cannot be used: {error}") from error
-        return _loaded[path, device]
+        return loaded[1]
+
+
+def _state_of(path: Path) -> tuple[int, int]:
+    """What changes with a file; zeros where it is lost, as reading it tells."""
+    try:
+        state = path.stat()
+    except OSError:
+        return 0, 0
+    return state.st_size, state.st_mtime_ns

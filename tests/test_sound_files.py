@@ -1,6 +1,7 @@
 """Sounds to files and back: every rate and number of channels, parts equal to the whole, damage told, tags kept."""
 
 import io
+import os
 import random
 import tracemalloc
 from collections import Counter
@@ -21,7 +22,7 @@ from rarefy.codecs.audio import Audio, open_audio
 from rarefy.codecs.audio_writing import AudioWriter, write_audio
 from rarefy.codecs.sound_decoding import SoundDecoder
 from rarefy.codecs.sound_encoding import windows
-from rarefy.codecs.weights import save_weights
+from rarefy.codecs.weights import load_any, save_weights
 from rarefy.errors import ChecksumError, FormatError, LimitError, MediaError, OptionError, TruncatedError
 
 pytest.importorskip("soundfile", reason="sound files need soundfile")
@@ -287,10 +288,29 @@ def test_what_is_whole_of_a_damaged_sound_is_saved(coded: bytes) -> None:
         rarefy.decode(coded[:60], allow_damaged=True)
 
 
+def test_weights_that_are_exported_anew_are_loaded_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As in a notebook that trains, exports and measures."""
+    monkeypatch.setenv("RAREFY_WEIGHTS", str(tmp_path))
+    path = tmp_path / "walloc-audio-mine.safetensors"
+    first = save_weights(codec := tiny(), path)
+    assert load_any("walloc-audio").weights_hash == first
+    with torch.no_grad():
+        next(codec.parameters()).mul_(2)
+    second = save_weights(codec, path)
+    os.utime(path, ns=(1, 1))  # whatever the clock of the file system
+    assert load_any("walloc-audio").weights_hash == second != first
+    assert load_any("walloc-audio") is load_any("walloc-audio")
+
+
 def test_limits_hold(coded: bytes) -> None:
     for limits in (rarefy.Limits(samples=10_000), rarefy.Limits(symbols=1000), rarefy.Limits(seconds=2)):
         with pytest.raises(LimitError):
             rarefy.decode(coded, limits=limits)
+
+
+def test_limits_hold_for_latents_too(coded: bytes) -> None:
+    with rarefy.open(coded, limits=rarefy.Limits(samples=10_000)) as file, pytest.raises(LimitError):
+        file.latents()
 
 
 def test_files_that_claim_another_medium_are_told(coded: bytes) -> None:

@@ -19,18 +19,23 @@ from PIL import Image
 from safetensors.torch import save_file
 from torch import Tensor
 
+from rarefy.codecs.folders import hold
 from rarefy.codecs.registry import build
 from rarefy.codecs.weights import candidates, load_codec
 from rarefy.entropy.likelihood import ROUNDINGS
 from rarefy.errors import MediaError, OptionError, WeightsError
 from rarefy.models.layers import PartialBlock
 from rarefy.tools.checkpoint import start_from, write_weights
+from rarefy.tools.evaluate import read_pixels
 from rarefy.tools.parts import choose_gradients, part_of
 from rarefy.tools.patches import Patches, is_held_back, picture_files, read_scales
 from rarefy.tools.recipe import Recipe, read_recipe
 from rarefy.tools.replayed import Replayed
 from rarefy.tools.train import Trainer, averaged, build_model, rate_distortion, run, save, stratified
-from rarefy.tools.weights import _as_bfloat16, whole_squares
+from rarefy.tools.train_command import main as train_main
+from rarefy.tools.training_log import COLUMNS, Log
+from rarefy.tools.weights import _as_bfloat16, cost, whole_squares
+from rarefy.tools.weights import main as weights_main
 
 ROOT = Path(__file__).resolve().parents[1]
 CPU = torch.device("cpu")
@@ -538,7 +543,7 @@ def test_signals_are_the_callers_again_behind_a_run(recipe_file: Path, pictures:
     ours = (signal.SIGINT, signal.SIGTERM)
     before = [signal.getsignal(number) for number in ours]
     trainer = trainer_of(read_recipe(recipe_file, ["train.minutes=0.001"]), pictures)
-    assert run(trainer, tmp_path, log_seconds=60, save_seconds=60)
+    assert run(trainer, tmp_path, log_seconds=60, save_seconds=60) == 0
     assert [signal.getsignal(number) for number in ours] == before
 
 
@@ -554,10 +559,150 @@ def test_calibration_takes_pictures_of_any_size(height: int, width: int, wanted:
     torch.testing.assert_close(x[:, :, :seen], pixels[:, :, :seen, : wanted[1]].float() / 255)
 
 
+def test_pictures_are_read_as_codecs_see_them(tmp_path: Path) -> None:
+    ramp = np.linspace(0, 65535, 64 * 64, dtype=np.uint16).reshape(64, 64)
+    Image.fromarray(ramp).save(tmp_path / "gray.png")
+    for pixels in (read_scales(tmp_path / "gray.png", (1.0,), 64)[0], read_pixels(tmp_path / "gray.png").numpy()):
+        assert abs(float(pixels.mean()) - 127.5) < 1
+    turned = Image.Exif()
+    turned[0x0112] = 6
+    Image.new("RGB", (80, 64)).save(tmp_path / "turned.jpg", exif=turned)
+    assert read_pixels(tmp_path / "turned.jpg").shape == (1, 3, 80, 64)
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_damaged_pictures_are_left_out_and_said(
+    pictures: Path, tmp_path: Path, workers: int, capsys: pytest.CaptureFixture[str]
+) -> None:
+    whole = pictures / "2.png"
+    (tmp_path / "cut.png").write_bytes(whole.read_bytes()[:200])
+    (tmp_path / "text.jpg").write_text("no picture")
+    files = [tmp_path / "cut.png", whole, tmp_path / "text.jpg"]
+    patches = Patches(files, 64, (1.0,), CPU, workers=workers)
+    assert len(patches.ends) == 1
+    told = capsys.readouterr().err.splitlines()
+    assert len(told) == 2 and str(files[0]) in told[0] and str(files[2]) in told[1]
+    assert all(line.startswith("rarefy: warning: ") and line.endswith(": left out") for line in told)
+    with pytest.raises(MediaError):
+        read_pixels(tmp_path / "cut.png")
+
+
+def test_an_export_is_measured_on_pictures_of_any_size(tmp_path: Path) -> None:
+    codec = load_codec("image") if candidates("image") else pytest.skip("no weights")
+    Image.new("RGB", (300, 40), "red").save(tmp_path / "small.png")
+    rows = cost(codec, codec, [tmp_path / "small.png"])
+    assert all(row["ideal_bits"] > 0 and row["coded_bits"] > 0 for row in rows)
+
+
+def test_pieces_of_an_earlier_run_do_not_stay(recipe_file: Path, pictures: Path, tmp_path: Path) -> None:
+    model = trainer_of(read_recipe(recipe_file, []), pictures).model
+    write_weights(model, tmp_path, 20_000)
+    assert len(list(tmp_path.glob("weights-*.safetensors"))) > 1
+    write_weights(model, tmp_path, 10**9)
+    assert [path.name for path in tmp_path.glob("weights-*")] == ["weights-0.safetensors"]
+    start_from(model, tmp_path)
+    mask = os.umask(0)
+    os.umask(mask)
+    assert (tmp_path / "weights-0.safetensors").stat().st_mode & 0o777 == 0o666 & ~mask
+
+
+def test_what_does_not_fit_is_told_in_a_sentence(recipe_file: Path, pictures: Path, tmp_path: Path) -> None:
+    write_weights(trainer_of(read_recipe(recipe_file, []), pictures).model, tmp_path, 10**9)
+    other = trainer_of(read_recipe(recipe_file, ["model.width=24"]), pictures).model
+    with pytest.raises(WeightsError, match="do not fit the recipe: ") as caught:
+        start_from(other, tmp_path)
+    assert len(str(caught.value)) < 500 + len(str(tmp_path))
+
+
+def test_means_of_other_lambdas_are_refused(recipe_file: Path, pictures: Path, tmp_path: Path) -> None:
+    for name, override in (("a", []), ("b", ["model.lambda_high=0.1"]), ("c", [])):
+        recipe = read_recipe(recipe_file, override)
+        (tmp_path / name).mkdir()
+        write_weights(trainer_of(recipe, pictures).model, tmp_path / name, 10**9)
+        (tmp_path / name / "recipe.json").write_text(json.dumps(asdict(recipe)))
+    line = ["mean", str(tmp_path / "a"), str(tmp_path / "b"), "--share", "0.5", "-o", str(tmp_path / "m")]
+    with pytest.raises(WeightsError, match=r"lambda_high 0\.1, not 0\.4"):
+        weights_main(line)
+    line[2] = str(tmp_path / "c")
+    assert weights_main(line) == 0
+
+
+@pytest.mark.parametrize(
+    "override",
+    [
+        "train.batch=0",
+        "train.batch=1.5",
+        'train.minutes="x"',
+        "train.muon_every=0",
+        "train.warmup_steps=0",
+        "train.decay_from=1",
+        "train.adam=-1",
+        "train.seed=true",
+        "data.drawn=1.0",
+        "data.patch=32",
+    ],
+)
+def test_numbers_that_no_training_has_are_told(recipe_file: Path, override: str) -> None:
+    with pytest.raises(OptionError, match=rf"{override.partition('=')[0].split('.')[1]} is a"):
+        read_recipe(recipe_file, [override])
+
+
+def test_devices_that_are_not_here_are_told(recipe_file: Path, pictures: Path, tmp_path: Path) -> None:
+    for more in (
+        ["--device", "foo"],
+        ["--threads", "0"],
+        *([] if torch.cuda.is_available() else [["--device", "cuda"]]),
+    ):
+        with pytest.raises(OptionError):
+            train_main(command(recipe_file, pictures, tmp_path / "out", *more)[4:])
+
+
+def test_two_trainings_do_not_share_a_folder(recipe_file: Path, pictures: Path, tmp_path: Path) -> None:
+    line = command(recipe_file, pictures, tmp_path / "out", "--set", "train.minutes=0.001")[4:]
+    (tmp_path / "out").mkdir()
+    held = hold(tmp_path / "out", "training")
+    with pytest.raises(OptionError, match="another process is training there"):
+        train_main(line)
+    os.close(held)
+    assert train_main(line) == 0
+    assert train_main(line) == 0  # goes on from its end
+
+
+def test_a_log_goes_on_where_the_state_does(tmp_path: Path) -> None:
+    for step in (15, 30, 46):
+        Log(tmp_path, step).add(dict.fromkeys(COLUMNS, 0.0) | {"step": step})
+    Log(tmp_path, 40)
+    rows = (tmp_path / "log.csv").read_text().splitlines()
+    assert [row.split(",")[0] for row in rows] == ["step", "15", "30"]
+
+
+def test_qualities_out_of_range_are_refused(recipe_file: Path, pictures: Path) -> None:
+    model = trainer_of(read_recipe(recipe_file, []), pictures).model
+    x = torch.rand(2, 3, 64, 64)
+    for quality in (-50.0, 500.0, [50.0, 101.0], math.nan):
+        with pytest.raises(OptionError, match="from 0 to 100"):
+            model(x, quality)
+    assert model(x, [0.0, 100.0]).bits.shape == (2,)
+
+
 def command(recipe: Path, pictures: Path, out: Path, *more: str) -> list[str]:
     """`rarefy train` as its user starts it."""
     arguments = ["train", str(recipe), "--data", str(pictures), "--out", str(out), "--device", "cpu", *more]
     return [sys.executable, "-m", "rarefy", *arguments]
+
+
+def test_a_stopped_run_dies_of_its_signal_after_a_save(recipe_file: Path, pictures: Path, tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    line = command(recipe_file, pictures, out, "--log-seconds", "0.1", "--set", "train.minutes=10")
+    process = subprocess.Popen(line, stderr=subprocess.PIPE, text=True)
+    log, deadline = out / "log.csv", time.monotonic() + 120
+    while not (log.exists() and len(log.read_text().splitlines()) > 1):
+        assert process.poll() is None and time.monotonic() < deadline
+        time.sleep(0.1)
+    process.send_signal(signal.SIGTERM)
+    _, words = process.communicate(timeout=60)
+    assert process.returncode == -signal.SIGTERM and "the same command goes on" in words
+    assert (out / "state.pt").exists()
 
 
 @pytest.mark.slow
@@ -571,7 +716,7 @@ def test_a_stopped_run_goes_on_and_ends(recipe_file: Path, pictures: Path, tmp_p
         time.sleep(0.1)
     process.send_signal(signal.SIGTERM)
     _, words = process.communicate(timeout=60)
-    assert process.returncode == 0 and "the same command goes on" in words
+    assert process.returncode == -signal.SIGTERM and "the same command goes on" in words
     assert sorted(os.listdir(out)) == ["curve.svg", "log.csv", "recipe.json", "state.pt"]
     steps = torch.load(out / "state.pt", weights_only=True)["step"]
     assert steps > 2

@@ -15,6 +15,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 import rarefy
+from rarefy.codecs.registry import find
 from rarefy.errors import OptionError
 from rarefy.tools.pools import files_of
 from rarefy.tools.recipe import Recipe, SoundRecipe
@@ -53,6 +54,8 @@ def write_bundle(
     options: further arguments of `rarefy train` for the other machine. Raises OptionError where the held-back data have
     no room.
     """
+    if not find(recipe.codec).home.startswith("rarefy."):
+        raise OptionError(f'codec "{recipe.codec}" is of another package, which a bundle does not hold')
     if lost := [str(folder) for folder in folders if not folder.is_dir()]:
         raise OptionError(f"no such folder: {', '.join(lost)}")
     weights = _weights(start)

@@ -3,14 +3,16 @@
 from pathlib import Path
 
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor, nn
 
+from rarefy.codecs.unfinished import whole_file
 from rarefy.codecs.weights import read_weights
 from rarefy.errors import WeightsError
 from rarefy.models.layers import PartialBlock
 
 TRANSFORMS = {"g_a", "g_s"}  # whose depth may grow
+LONGEST_REASON = 300  # of torch's list of all that does not fit
 
 
 def start_from(model: nn.Module, path: Path, *, grow: bool = False) -> None:
@@ -24,7 +26,8 @@ def start_from(model: nn.Module, path: Path, *, grow: bool = False) -> None:
     try:
         model.load_state_dict((_of_new_blocks(model, found) if grow else {}) | found)
     except RuntimeError as error:
-        raise WeightsError(f"{path}: these weights do not fit the recipe: {error}") from error
+        first = " ".join(" ".join(str(error).splitlines()[:2]).split())[:LONGEST_REASON]
+        raise WeightsError(f"{path}: these weights do not fit the recipe: {first}") from error
 
 
 def _read_pieces(folder: Path) -> dict[str, Tensor]:
@@ -53,7 +56,7 @@ def _of_new_blocks(model: nn.Module, found: dict[str, Tensor]) -> dict[str, Tens
 
 
 def write_weights(model: nn.Module, folder: Path, piece_bytes: int) -> None:
-    """Write float16 weights as weights-0.safetensors, weights-1 …, none larger than `piece_bytes`."""
+    """Write float16 weights as weights-0.safetensors, weights-1 …, none larger than `piece_bytes`, and no others."""
     pieces: list[dict[str, Tensor]] = [{}]
     size = 0
     for name, tensor in model.state_dict().items():
@@ -63,5 +66,9 @@ def write_weights(model: nn.Module, folder: Path, piece_bytes: int) -> None:
             pieces.append({})
             size = half.nbytes
         pieces[-1][name] = half
-    for number, piece in enumerate(pieces):
-        save_file(piece, folder / f"weights-{number}.safetensors", {"pieces": str(len(pieces))})
+    paths = [folder / f"weights-{number}.safetensors" for number in range(len(pieces))]
+    for path, piece in zip(paths, pieces, strict=True):
+        with whole_file(path) as file:
+            file.write(save(piece, {"pieces": str(len(pieces))}))
+    for earlier in set(folder.glob("weights-*.safetensors")) - set(paths):
+        earlier.unlink()

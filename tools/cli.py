@@ -68,6 +68,7 @@ def _open_closed() -> None:
 def _run(arguments: list[str], terminal: Terminal) -> int:
     try:
         if arguments and arguments[0] in PASSED_ON:
+            terminal.tells_defects = True
             passed: int = import_module(PASSED_ON[arguments[0]][0]).main(arguments[1:])
             return passed
         options = build_parser().parse_args(arguments)

@@ -99,7 +99,7 @@ def _run(recipe: Recipe, pool: Pool, folder: Path, machine: Machine) -> dict[str
         return time.process_time() / machine.threads
 
     clock = processor_seconds if on_cpu else time.monotonic
-    if not run(trainer, folder, log_seconds=20, save_seconds=1e9, clock=clock):
+    if run(trainer, folder, log_seconds=20, save_seconds=1e9, clock=clock):
         raise KeyboardInterrupt  # a variant that was cut off has no row, and is trained anew
     model = averaged(trainer)
     (folder / "state.pt").unlink()

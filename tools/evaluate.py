@@ -2,7 +2,6 @@
 
 from pathlib import Path
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -10,17 +9,15 @@ from torch import Tensor, nn
 from rarefy.codecs.any_codec import AnyCodec
 from rarefy.codecs.sound import SoundCodec
 from rarefy.tools.evaluate_sounds import evaluate_sounds
+from rarefy.tools.patches import read_rgb
 from rarefy.tools.pools import files_of
 
 POSITIONS = (0.05, 0.15, 0.30, 0.45, 0.60, 0.75, 0.90)
 
 
 def read_pixels(path: Path) -> Tensor:
-    """A picture as uint8 [1, 3, H, W]."""
-    from PIL import Image
-
-    with Image.open(path) as opened:
-        return torch.from_numpy(np.array(opened.convert("RGB"))).permute(2, 0, 1)[None]
+    """A picture as uint8 [1, 3, H, W]; raises MediaError for what is damaged."""
+    return torch.from_numpy(read_rgb(path)).permute(2, 0, 1)[None]
 
 
 @torch.inference_mode()

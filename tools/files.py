@@ -1,14 +1,12 @@
 """Bytes in and out: outputs appear whole or not at all, with the permissions that `cp` would give them."""
 
-import os
 import stat
 import sys
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import BinaryIO, NamedTuple
+from typing import NamedTuple
 
-from rarefy.codecs.unfinished import USUAL_MODE, open_beside, place_of
+from rarefy.codecs.unfinished import USUAL_MODE, is_special, whole_file
 from rarefy.tools.terminal import STANDARD_STREAM, USAGE, Refusal, name_of
 
 
@@ -17,11 +15,6 @@ class Job(NamedTuple):
 
     source: str
     target: str
-
-
-def is_special(path: Path) -> bool:
-    """Tell devices and pipes, which are written to and never replaced."""
-    return path.exists() and not path.is_file() and not path.is_dir()
 
 
 def is_stream(target: str) -> bool:
@@ -75,28 +68,6 @@ def mode_of(source: str) -> int:
     if source == STANDARD_STREAM or not Path(source).is_file():
         return USUAL_MODE
     return stat.S_IMODE(Path(source).stat().st_mode) & 0o777
-
-
-@contextmanager
-def whole_file(target: Path, mode: int = USUAL_MODE) -> Iterator[BinaryIO]:
-    """Open a temporary file that takes the target's name when the block ends well and vanishes when it does not.
-
-    A target that exists keeps its permissions; a new one gets `mode` less the umask.
-    """
-    if is_special(target):
-        with target.open("wb") as device:
-            yield device
-        return
-    target = place_of(target)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    file, temporary = open_beside(target, mode)
-    try:
-        with file:
-            yield file
-        os.replace(temporary, target)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
 
 
 def each(jobs: Sequence[Job], work: Callable[[Job], None], fail: Callable[[Job, Exception], int]) -> int:

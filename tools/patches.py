@@ -6,17 +6,26 @@ of each picture widen the range of scales and lift the quality of lossy sources.
 
 import hashlib
 import os
+import sys
+from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from rarefy.codecs.folders import visible_files
+from rarefy.codecs.media import as_image
 from rarefy.errors import MediaError
 from rarefy.tools.synthetic import SIDE, draw_pictures
+from rarefy.tools.terminal import describe
 
+Result = TypeVar("Result")
 SUFFIXES = {".avif", ".webp", ".png", ".jpg", ".jpeg"}
 
 
@@ -32,16 +41,50 @@ def picture_files(folders: list[Path], one_in: int, held_back: bool) -> list[Pat
 
 def files_below(folders: list[Path], suffixes: set[str]) -> list[Path]:
     """The files with these suffixes, sorted; one that is in two of the folders comes once."""
-    found = (p for folder in folders for p in folder.rglob("*") if p.suffix.lower() in suffixes)
-    return sorted({os.path.abspath(p): p for p in found}.values())
+    found = (folder / name for folder in folders for name in visible_files(folder))
+    return sorted({os.path.abspath(p): p for p in found if p.suffix.lower() in suffixes}.values())
+
+
+def read_each(files: list[Path], read: Callable[[Path], Result], workers: int) -> list[Result]:
+    """What `read` makes of each file, in order; those that are damaged are said on stderr and left out."""
+    tried = partial(_tried, read)
+    if workers > 1:
+        with ProcessPoolExecutor(workers) as pool:
+            results = list(pool.map(tried, files, chunksize=4))
+    else:
+        results = list(map(tried, files))
+    for result in results:
+        if isinstance(result, _LeftOut):
+            print(f"rarefy: warning: {result.reason}: left out", file=sys.stderr)
+    return [result for result in results if not isinstance(result, _LeftOut)]
+
+
+@dataclass(frozen=True)
+class _LeftOut:
+    reason: str
+
+
+def _tried(read: Callable[[Path], Result], path: Path) -> Result | _LeftOut:
+    try:
+        return read(path)
+    except (MediaError, OSError) as error:
+        return _LeftOut(describe(error, str(path)))
+
+
+def read_rgb(path: Path) -> NDArray[np.uint8]:
+    """A picture as uint8 [H, W, 3], as codecs see it: upright, gray as three equal channels, without alpha.
+
+    Raises MediaError for what is damaged.
+    """
+    pixels = as_image(path, warns=False).pixels
+    return np.array(np.broadcast_to(pixels, (*pixels.shape[:2], 3)), order="C")
 
 
 def read_scales(path: Path, scales: tuple[float, ...], smallest: int) -> list[NDArray[np.uint8]]:
     """Decode a picture to uint8 [H, W, 3] at each scale at which its shorter side is at least `smallest` pixels."""
     from PIL import Image
 
-    with Image.open(path) as opened:
-        picture = opened.convert("RGB")
+    picture = Image.fromarray(read_rgb(path))
     sizes = [(scale, (round(scale * picture.width), round(scale * picture.height))) for scale in scales]
     return [
         np.asarray(picture if scale == 1 else picture.resize(size, Image.Resampling.LANCZOS))
@@ -66,12 +109,8 @@ class Patches:
         drawn: float = 0.0,
         workers: int = 1,
     ) -> None:
-        jobs = (files, [scales] * len(files), [size] * len(files))
-        if workers > 1:
-            with ProcessPoolExecutor(workers) as pool:
-                pictures = [a for many in pool.map(read_scales, *jobs, chunksize=4) for a in many]
-        else:
-            pictures = [a for many in map(read_scales, *jobs) for a in many]
+        read = partial(read_scales, scales=scales, smallest=size)
+        pictures = [a for many in read_each(files, read, workers) for a in many]
         if not pictures:
             raise MediaError(f"no training pictures with a shorter side of at least {size} pixels")
         area = sum(a.shape[0] * a.shape[1] for a in pictures)

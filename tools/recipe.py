@@ -1,6 +1,7 @@
 """Recipes: the TOML file that says how a codec is trained, read strictly (unknown and missing keys are errors)."""
 
 import dataclasses
+import math
 import tomllib
 from dataclasses import dataclass
 from pathlib import Path
@@ -72,6 +73,35 @@ class Recipe:
     train: TrainRecipe
 
 
+# The least and the largest value of numbers, where 0 and no end are not right for them
+RANGES = {
+    "patch": (64, math.inf),
+    "crop": (1, math.inf),
+    "drawn": (0, 0.9),
+    "slow_one_in": (1, math.inf),
+    "batch": (1, math.inf),
+    "warmup_steps": (1, math.inf),
+    "decay_from": (0, 0.999),
+    "muon_every": (1, math.inf),
+    "ema": (0, 1),
+    "cost_power": (-math.inf, math.inf),
+    "weight_power": (-math.inf, math.inf),
+}
+
+
+def _check(section: "DataRecipe | SoundRecipe | TrainRecipe") -> None:
+    """Raise OptionError for numbers that are none, or that no training can have."""
+    for field in dataclasses.fields(section):
+        if field.type not in (int, float):
+            continue
+        value, kind = getattr(section, field.name), int if field.type is int else int | float
+        low, high = RANGES.get(field.name, (0, math.inf))
+        if not isinstance(value, kind) or isinstance(value, bool) or not low <= value <= high:
+            whole = "a whole number" if field.type is int else "a number"
+            limit = f" from {low:g}" * (low > -math.inf) + f" to {high:g}" * (high < math.inf)
+            raise OptionError(f"{field.name} is {whole}{limit}, not {value!r}")
+
+
 def _strictly(cls: type, table: dict[str, Any], where: str) -> Any:
     fields = {f.name for f in dataclasses.fields(cls)}
     if wrong := fields.symmetric_difference(table):
@@ -96,6 +126,8 @@ def read_recipe(path: Path, overrides: list[str]) -> Recipe:
     tables["data"] = _strictly(SoundRecipe if is_sound else DataRecipe, tables.get("data", {}), f"{path} [data]")
     tables["train"] = _strictly(TrainRecipe, tables.get("train", {}), f"{path} [train]")
     recipe: Recipe = _strictly(Recipe, tables, str(path))
+    _check(recipe.data)
+    _check(recipe.train)
     if recipe.train.gradients not in ROUNDINGS:
         raise OptionError(f'train.gradients is one of {", ".join(ROUNDINGS)}, not "{recipe.train.gradients}"')
     paid = recipe.train.paid

@@ -4,7 +4,6 @@ Like `rarefy.tools.patches` for pictures: every file is decoded and resampled on
 hour of stereo at 44.1 kHz in 635 MB.
 """
 
-from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 from pathlib import Path
 
@@ -16,7 +15,7 @@ from torch import Tensor
 from rarefy.codecs.audio import read_audio
 from rarefy.codecs.audio_resampling import resample
 from rarefy.errors import MediaError, OptionError
-from rarefy.tools.patches import files_below, is_held_back
+from rarefy.tools.patches import files_below, is_held_back, read_each
 
 SUFFIXES = {".aif", ".aiff", ".flac", ".m4a", ".mp3", ".oga", ".ogg", ".opus", ".wav", ".webm"}
 _FULL = 1 << 15  # steps of int16 in full scale
@@ -49,9 +48,9 @@ class SoundPatches:
 
     length: samples per channel of a crop; files shorter than that are not used. channels: 1 or 2. spread: what the root
     of the mean square of every file is brought to, as codecs do it; without, loudness stays. workers: processes that
-    read files.
+    read files; damaged ones are said on stderr and left out.
 
-    Raises MediaError where no file is long enough, or one cannot be read; OptionError for other numbers of channels.
+    Raises MediaError where no file is long enough, OptionError for other numbers of channels.
     """
 
     def __init__(
@@ -67,7 +66,8 @@ class SoundPatches:
     ) -> None:
         if channels not in (1, 2):
             raise OptionError(f"crops have 1 or 2 channels, not {channels}")
-        sounds = [steps for steps in _read_all(files, sample_rate, workers) if steps.shape[1] >= length]
+        read = partial(read_steps, sample_rate=sample_rate)
+        sounds = [steps for steps in read_each(files, read, workers) if steps.shape[1] >= length]
         if not sounds:
             raise MediaError(f"no training sounds of at least {length} samples at {sample_rate} Hz")
         self.length, self.channels, self.sample_rate, self.device = length, channels, sample_rate, device
@@ -102,14 +102,6 @@ def _gain(steps: NDArray[np.int16], spread: float | None) -> float:
     """What brings a file to a spread; silence stays what it is."""
     now = float(np.sqrt(np.mean(np.square(steps, dtype=np.float64)))) / _FULL
     return 1.0 if spread is None or not now else spread / now
-
-
-def _read_all(files: list[Path], sample_rate: int, workers: int) -> list[NDArray[np.int16]]:
-    read = partial(read_steps, sample_rate=sample_rate)
-    if workers > 1:
-        with ProcessPoolExecutor(workers) as pool:
-            return list(pool.map(read, files, chunksize=4))
-    return [read(file) for file in files]
 
 
 def _panning(place: Tensor) -> Tensor:

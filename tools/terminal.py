@@ -13,6 +13,7 @@ DONE, FAILED, USAGE, DAMAGED = 0, 1, 2, 3
 STANDARD_STREAM = "-"
 PATIENCE = 2.0  # seconds after which people like to know how long it will take
 ERASE_LINE = "\r\x1b[K"
+DEFECT = "this is a defect of rarefy: run the command again with -v and report what it prints"
 
 
 class Refusal(RarefyError):
@@ -25,11 +26,15 @@ class Refusal(RarefyError):
 
 
 class Terminal:
-    """Writes one line per thing worth saying. `quiet` leaves errors alone, `verbose` adds details and tracebacks."""
+    """Writes one line per thing worth saying. `quiet` leaves errors alone, `verbose` adds details and tracebacks.
+
+    tells_defects: tracebacks of internal errors come unasked, for verbs without `-v`.
+    """
 
     def __init__(self, quiet: bool = False, verbose: bool = False) -> None:
         self.quiet = quiet
         self.verbose = verbose
+        self.tells_defects = False
         self._begin = perf_counter()
         self._has_status = False
 
@@ -56,9 +61,11 @@ class Terminal:
 
     def failure(self, error: BaseException, name: str = "") -> int:
         """Report an exception that ended the work on `name`; return the exit code that it means."""
-        if self.verbose:
+        hint = hint_for(error)
+        if self.verbose or (self.tells_defects and hint == DEFECT):
             traceback.print_exception(error, file=sys.stderr)
-        self.error(describe(error, name), hint_for(error))
+            hint = "this is a defect of rarefy: report what is above" if hint == DEFECT else hint
+        self.error(describe(error, name), hint)
         return exit_code(error)
 
     def progress(self, done: int, total: int) -> None:
@@ -120,7 +127,7 @@ def hint_for(error: BaseException) -> str:
         return error.hint
     if isinstance(error, RarefyError | OSError) or is_out_of_memory(error):
         return ""
-    return "this is a defect of rarefy: run the command again with -v and report what it prints"
+    return DEFECT
 
 
 def name_of(path: str) -> str:

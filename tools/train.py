@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from rarefy.codecs.any_codec import AnyCodec
 from rarefy.codecs.registry import build
 from rarefy.models.layers import PartialBlock
+from rarefy.tools.cli import ENDINGS
 from rarefy.tools.muon import Muon
 from rarefy.tools.parts import choose, choose_gradients
 from rarefy.tools.pools import Pool
@@ -213,20 +214,20 @@ def run(
     log_seconds: float,
     save_seconds: float,
     clock: Callable[[], float] = time.monotonic,
-) -> bool:
-    """Train until the recipe's minutes are spent or a signal comes; says whether the run is complete.
+) -> int:
+    """Train until the recipe's minutes are spent or a signal comes; gives that signal, 0 where the run is complete.
 
     clock: what minutes are counted by, in seconds.
     """
-    stop = [False]
-    ours = (signal.SIGTERM, signal.SIGINT)
-    before = [signal.signal(number, lambda *_: stop.__setitem__(0, True)) for number in ours]
+    stop = [0]
+    ours = [number for number in (signal.SIGINT, *ENDINGS) if signal.getsignal(number) != signal.SIG_IGN]
+    before = [signal.signal(number, lambda number, _: stop.__setitem__(0, number)) for number in ours]
     try:
         _run(trainer, folder, log_seconds, save_seconds, clock, stop)
     finally:
         for number, handler in zip(ours, before, strict=True):
             signal.signal(number, handler)
-    return not stop[0]
+    return stop[0]
 
 
 def _run(
@@ -235,10 +236,10 @@ def _run(
     log_seconds: float,
     save_seconds: float,
     clock: Callable[[], float],
-    stop: list[bool],
+    stop: list[int],
 ) -> None:
     recipe = trainer.recipe
-    log, window = Log(folder), Window(trainer.device)
+    log, window = Log(folder, trainer.step), Window(trainer.device)
     started, last_log, last_save, before = False, time.monotonic(), time.monotonic(), clock()
     while not stop[0] and trainer.seconds < 60 * recipe.train.minutes:
         factor = trainer.schedule(recipe.train.minutes)

@@ -6,6 +6,8 @@ The state is saved at intervals and on SIGTERM or Ctrl-C, and the same command g
 
 import argparse
 import json
+import os
+import signal
 import sys
 from dataclasses import asdict
 from pathlib import Path
@@ -13,14 +15,17 @@ from pickle import UnpicklingError
 
 import torch
 
+from rarefy.codecs.folders import HAS_LOCKS, hold
+from rarefy.codecs.weights import require_device
 from rarefy.errors import OptionError
 from rarefy.tools.bundle import write_bundle
 from rarefy.tools.checkpoint import start_from, write_weights
+from rarefy.tools.cli import Terminated
 from rarefy.tools.compare import Machine, compare
 from rarefy.tools.evaluate import evaluate_held_back
 from rarefy.tools.pieces import join, split
 from rarefy.tools.pools import pool_of
-from rarefy.tools.recipe import read_recipe
+from rarefy.tools.recipe import Recipe, read_recipe
 from rarefy.tools.train import Trainer, averaged, build_model, run
 
 WHOLE = 10**6  # megabytes of a piece: nothing is split
@@ -74,11 +79,13 @@ def main(argv: list[str]) -> int:
         raise OptionError("--compare trains from scratch and here: no --bundle, --start or --piece-megabytes with it")
     if a.piece_megabytes < 1:
         raise OptionError(f"pieces of {a.piece_megabytes} megabytes: at least 1")
+    if a.threads < 1 or a.workers < 1:
+        raise OptionError(f"{a.threads} threads and {a.workers} workers: at least 1 of each")
     recipe = read_recipe(a.recipe, a.set)
     if a.bundle:
         print(write_bundle(a.bundle, recipe, a.data, a.start, _passed_on(a), a.bundle_megabytes), file=sys.stderr)
         return 0
-    device = torch.device(a.device)
+    device = _device(a.device)
     torch.set_num_threads(a.threads)
     torch.set_float32_matmul_precision("high")
     torch.backends.cudnn.benchmark = True
@@ -92,20 +99,40 @@ def main(argv: list[str]) -> int:
         start_from(model, a.start, grow=True)
     trainer = Trainer(recipe, patches, model, a.compile)
     a.out.mkdir(parents=True, exist_ok=True)
+    lock = hold(a.out, "training") if HAS_LOCKS else None
+    try:
+        _train(a, recipe, trainer)
+    finally:
+        if lock is not None:
+            os.close(lock)
+    return 0
+
+
+def _train(a: argparse.Namespace, recipe: Recipe, trainer: Trainer) -> None:
+    """Train in a folder that is ours. After a signal and a save, raises what the signal stands for."""
     if join(a.out / "state.pt"):
         if a.start:
             raise OptionError(f"{a.out} holds a state already: leave out --start to resume it, or name another folder")
         _resume(trainer, a.out / "state.pt")
     (a.out / "recipe.json").write_text(json.dumps(asdict(recipe), indent=1) + "\n")
-    complete = run(trainer, a.out, log_seconds=a.log_seconds, save_seconds=a.save_seconds)
+    stopped = run(trainer, a.out, log_seconds=a.log_seconds, save_seconds=a.save_seconds)
     if a.piece_megabytes < WHOLE:
         split(a.out / "state.pt", a.piece_megabytes * 10**6)
-    print("complete" if complete else "stopped; the same command goes on", file=sys.stderr)
-    if complete:
-        model = averaged(trainer)
-        write_weights(model, a.out, a.piece_megabytes * 10**6)
-        results = evaluate_held_back(model, a.data, recipe.data.held_back_one_in)
-        (a.out / "held-back.json").write_text(json.dumps(results, indent=1) + "\n")
-        for row in results:
-            print("quality {quality:3.0f}  {bits_per_pixel:.4f} bpp  {psnr:.2f} dB".format(**row), file=sys.stderr)
-    return 0
+    print("stopped; the same command goes on" if stopped else "complete", file=sys.stderr)
+    if stopped:
+        raise KeyboardInterrupt if stopped == signal.SIGINT else Terminated(stopped)
+    model = averaged(trainer)
+    write_weights(model, a.out, a.piece_megabytes * 10**6)
+    results = evaluate_held_back(model, a.data, recipe.data.held_back_one_in)
+    (a.out / "held-back.json").write_text(json.dumps(results, indent=1) + "\n")
+    for row in results:
+        print("quality {quality:3.0f}  {bits_per_pixel:.4f} bpp  {psnr:.2f} dB".format(**row), file=sys.stderr)
+
+
+def _device(name: str) -> torch.device:
+    """The device of that name; raises OptionError where there is none."""
+    require_device(name)
+    device = torch.device(name)
+    if device.type == "cuda" and not torch.cuda.is_available():
+        raise OptionError(f"device {name!r}: there is none here")
+    return device

@@ -13,12 +13,16 @@ COLUMNS = ("step", "minutes", "megapixels", "learning_rate", "loss", "bits_per_p
 
 
 class Log:
-    """The CSV log, the line on the terminal, and the curve drawn from the log."""
+    """The CSV log, the line on the terminal, and the curve drawn from the log.
 
-    def __init__(self, folder: Path) -> None:
+    step: where the run goes on. Rows beyond it, of a process that was killed after its last state, are dropped.
+    """
+
+    def __init__(self, folder: Path, step: int) -> None:
         self.path = folder / "log.csv"
-        if not self.path.exists():
-            self.path.write_text(",".join(COLUMNS) + "\n")
+        lines = self.path.read_text().splitlines()[1:] if self.path.exists() else []
+        kept = [line for line in lines if float(line.split(",")[0]) <= step]
+        self.path.write_text("\n".join([",".join(COLUMNS), *kept]) + "\n")
 
     def add(self, row: dict[str, float]) -> None:
         """Append a row and say it."""

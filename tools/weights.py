@@ -8,7 +8,7 @@ import argparse
 import json
 import sys
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -43,6 +43,7 @@ from rarefy.tools.widen import require_wider, widen
 CALIBRATION_QUALITIES = (0.0, 0.25, 0.5, 0.75, 1.0)
 LEVELS_APART = 6  # each picture corrects every sixth level, the next picture the levels behind those
 CHECK_QUALITIES = (0.05, 0.5, 0.9)
+LARGEST_SIDE = 1 << 16  # of the pictures whose streams are measured
 
 
 def export(run: Path, pictures: list[Path]) -> AnyCodec:
@@ -99,9 +100,9 @@ def _quantise(codec: Codec, pictures: list[Path]) -> None:
     bottleneck.exact = (bottleneck.exact_network(), bottleneck.build_tables(magnitudes_seen(bottleneck, pairs)))
 
 
-def whole_squares(pixels: Tensor) -> Tensor:
-    """The upper left corner in 0..1, at most 384 by 384, of squares of 64; small pictures end in repetitions."""
-    height, width = (min(384, max(64, side // 64 * 64)) for side in pixels.shape[2:])
+def whole_squares(pixels: Tensor, most: int = 384) -> Tensor:
+    """The upper left corner in 0..1, at most `most` by `most`, of squares of 64; small pictures end in repetitions."""
+    height, width = (min(most, max(64, side // 64 * 64)) for side in pixels.shape[2:])
     x = pixels[:, :, :height, :width].float() / 255
     return F.pad(x, (0, width - x.shape[3], 0, height - x.shape[2]), mode="replicate")
 
@@ -112,10 +113,8 @@ def cost(reference: Codec, codec: Codec, pictures: list[Path]) -> list[dict[str,
     for quality in CHECK_QUALITIES:
         ideal = coded = 0.0
         for path in pictures:
-            pixels = read_pixels(path)
-            pixels = pixels[:, :, : pixels.shape[2] // 64 * 64, : pixels.shape[3] // 64 * 64]
+            x = whole_squares(read_pixels(path), LARGEST_SIDE)
             with torch.inference_mode():
-                x = pixels.float() / 255
                 ideal += float(reference(x, 100 * quality).bits)
                 unit = Unit(round(25600 * quality), x.shape[2], x.shape[3])
                 y = codec.analysis(x, unit)
@@ -174,6 +173,14 @@ def _leave(codec: AnyCodec, recipe: dict[str, Any], folder: Path) -> None:
     (folder / "recipe.json").write_text(json.dumps(recipe, indent=1) + "\n")
 
 
+def _settings_of(weights: Path, codec: str) -> dict[str, Any]:
+    """The config of the codec that a file of weights, or a run, holds; nothing where bare pieces do not say it."""
+    if not weights.is_dir():
+        return asdict(read_weights(weights).config)
+    recipe = weights / "recipe.json"
+    return asdict(build(codec, json.loads(recipe.read_text())["model"]).config) if recipe.is_file() else {}
+
+
 @torch.no_grad()
 def _mean(a: argparse.Namespace) -> int:
     if not 0 < a.share < 1:
@@ -181,6 +188,9 @@ def _mean(a: argparse.Namespace) -> int:
     recipe, codec = _trained(a)
     other = build(recipe["codec"], recipe["model"])
     start_from(other, a.other)
+    theirs = _settings_of(a.other, recipe["codec"])
+    if differences := [f"{k} {theirs[k]}, not {v}" for k, v in asdict(codec.config).items() if theirs.get(k, v) != v]:
+        raise WeightsError(f"{a.other}: other weights than those of {a.run}, with {'; '.join(differences)}")
     for parameter, before in zip(codec.parameters(), other.parameters(), strict=True):
         parameter.lerp_(before, 1 - a.share)
     _leave(codec, recipe, a.output)

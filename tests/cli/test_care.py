@@ -19,9 +19,10 @@ from safetensors.torch import save_file
 import rarefy
 from rarefy.codecs import media
 from rarefy.codecs.container import read_info
+from rarefy.codecs.unfinished import whole_file
 from rarefy.codecs.weights import candidates
 from rarefy.tools.arguments import positive_number, region, size_bytes
-from rarefy.tools.files import whole_file, write_bytes
+from rarefy.tools.files import write_bytes
 
 Run = Callable[..., tuple[int, str, str]]
 

@@ -24,7 +24,7 @@ import rarefy
 from rarefy.codecs import api
 from rarefy.codecs.container import read_info
 from rarefy.codecs.registry import codecs
-from rarefy.tools.files import whole_file
+from rarefy.codecs.unfinished import whole_file
 from rarefy.tools.terminal import readable_size
 
 Run = Callable[..., tuple[int, str, str]]
