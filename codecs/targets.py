@@ -7,6 +7,7 @@ With an effort pictures are analysed and searched at every trial.
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from numbers import Real
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -46,7 +47,7 @@ class Target:
         values = [v for v in (self.size, self.bits_per_pixel, self.psnr, self.kbps) if v is not None]
         if len(values) != 1:
             raise OptionError("one target at a time: a size, bits per pixel, a PSNR, or kilobits per second")
-        if isinstance(values[0], str | bytes) or not 0 < values[0] < LARGEST:
+        if not isinstance(values[0], Real) or not 0 < values[0] < LARGEST:
             raise OptionError(f"a target is a positive number, not {values[0]!r}")
 
     def size_for(self, image: Image) -> int | None:

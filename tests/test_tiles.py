@@ -235,7 +235,14 @@ def test_sizes_are_filled_and_not_exceeded(codec: Codec, picture: Image) -> None
 
 @pytest.mark.parametrize(
     "target",
-    [{"target_bpp": 1}, {"target_bpp": 1e308}, {"target_size": 10**400}, {"target_size": "50k"}, {"target_psnr": -3}],
+    [
+        {"target_bpp": 1},
+        {"target_bpp": 1e308},
+        {"target_size": 10**400},
+        {"target_size": "50k"},
+        {"target_size": [1]},
+        {"target_psnr": -3},
+    ],
 )
 def test_impossible_targets_are_option_errors(codec: Codec, target: dict[str, Any]) -> None:
     with pytest.raises(OptionError):
