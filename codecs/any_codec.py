@@ -5,7 +5,7 @@ What they make of a medium, and how it becomes a file, is said in `rarefy.codecs
 """
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from itertools import chain
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
@@ -201,13 +201,13 @@ def choose_precision(device: str) -> torch.dtype:
     return torch.bfloat16 if native else torch.float32
 
 
-def levels_of(quality: Tensor | Sequence[float] | float, x: Tensor) -> Tensor:
+def levels_of(quality: Tensor | Iterable[float] | float, x: Tensor) -> Tensor:
     """Qualities 0..100 of the items of x: float32 [B], on its device.
 
     Raises OptionError outside of that; the values of tensors, which may be on their way to a device, are not looked at.
     """
     if not isinstance(quality, Tensor):
-        for level in quality if isinstance(quality, Sequence) else (quality,):
+        for level in quality if isinstance(quality, Iterable) else (quality,):
             quality_q256(level)
     return torch.as_tensor(quality, dtype=torch.float32, device=x.device).expand(len(x))
 

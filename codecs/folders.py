@@ -2,13 +2,16 @@
 
 import errno
 import os
+from collections import deque
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
 
 from rarefy.errors import OptionError, RarefyError
 
 HAS_LOCKS = find_spec("fcntl") is not None  # not on Windows
+NO_LOCKS = {errno.ENOSYS, errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EINVAL, errno.EBADF}  # of file systems
 
 
 def _raise(error: OSError) -> None:
@@ -18,13 +21,14 @@ def _raise(error: OSError) -> None:
 def visible_files(folder: Path, fail: Callable[[OSError], object] = _raise) -> Iterator[str]:
     """Yield the files below a folder, by their paths in it, through links to folders too, but into none twice.
 
-    Hidden ones do not count, nor do devices and pipes; links that lead nowhere do. fail: takes the errors of folders
-    that cannot be read; by default the first is raised.
+    Hidden ones do not count, nor do devices and pipes; links that lead nowhere do. A folder that is reached by its own
+    name and by links is gone through by its own. fail: takes the errors of folders that cannot be read; by default the
+    first is raised.
     """
     for parent, names in _walk(folder, fail):
         for name in names:
             path = Path(parent) / name
-            if not name.startswith(".") and (path.is_file() or not path.exists()):
+            if not name.startswith(".") and may_be_file(path):
                 yield (Path(parent).relative_to(folder) / name).as_posix()
 
 
@@ -34,13 +38,27 @@ def visible_folders(folder: Path, fail: Callable[[OSError], object] = _raise) ->
         yield parent
 
 
+def may_be_file(path: Path) -> bool:
+    """Whether reading is worth a try, or tells why it is not: no folder, device or pipe."""
+    try:
+        return path.is_file() or not path.exists()
+    except OSError:
+        return True
+
+
 def _walk(folder: Path, fail: Callable[[OSError], object]) -> Iterator[tuple[str, list[str]]]:
-    seen = {os.path.realpath(folder)}
-    for parent, folders, names in os.walk(folder, onerror=fail, followlinks=True):
-        real = {os.path.realpath(os.path.join(parent, name)): name for name in sorted(folders, reverse=True)}
-        folders[:] = sorted(name for path, name in real.items() if not name.startswith(".") and path not in seen)
-        seen.update(real)
-        yield parent, names
+    seen = set[str]()
+    waiting = deque([os.fspath(folder)])
+    while waiting:
+        for parent, folders, names in os.walk(waiting.popleft(), onerror=fail):
+            if (real := os.path.realpath(parent)) in seen:
+                folders.clear()
+                continue
+            seen.add(real)
+            folders[:] = sorted(name for name in folders if not name.startswith("."))
+            links = (os.path.join(parent, name) for name in folders)
+            waiting.extend(link for link in links if os.path.islink(link))  # which os.walk leaves alone
+            yield parent, names
 
 
 def hold(folder: Path, work: str) -> int:
@@ -57,7 +75,28 @@ def hold(folder: Path, work: str) -> int:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError as error:
         os.close(descriptor)
+        error.filename = os.fspath(folder)
         if error.errno in (errno.EWOULDBLOCK, errno.EACCES):
             raise OptionError(f"{folder}: another process is {work} there") from error
         raise
     return descriptor
+
+
+@contextmanager
+def held(folder: Path, work: str) -> Iterator[None]:
+    """Make a folder and hold it meanwhile, where the system and its file system know locks.
+
+    Raises OptionError where another process does `work` there.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    descriptor = None
+    try:
+        descriptor = hold(folder, work) if HAS_LOCKS else None
+    except OSError as error:
+        if error.errno not in NO_LOCKS:
+            raise
+    try:
+        yield
+    finally:
+        if descriptor is not None:
+            os.close(descriptor)

@@ -11,6 +11,7 @@ import threading
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
+from weakref import WeakValueDictionary
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -25,7 +26,8 @@ from rarefy.codecs.weights_files import candidates
 from rarefy.entropy.integers_file import EXACT, TABLES
 from rarefy.errors import OptionError, WeightsError
 
-_loaded: dict[tuple[Path, str], tuple[tuple[int, int], AnyCodec]] = {}
+_loaded: dict[tuple[Path, str], tuple[tuple[int, ...], AnyCodec]] = {}
+_replaced = WeakValueDictionary[tuple[str, bytes], AnyCodec]()  # those that somebody still holds
 _lock = threading.Lock()
 
 
@@ -152,6 +154,9 @@ def load_any(name: str, device: str = "cpu", needed: bytes = b"") -> AnyCodec:
             continue
         if codec.weights_hash.startswith(needed):
             return codec
+    for (place, digest), codec in list(_replaced.items()):
+        if (place, codec.name) == (device, name) and digest.startswith(needed):
+            return codec
     raise WeightsError(
         f'the file needs the weights {needed.hex()} of codec "{name}", none of {len(paths)} here is that generation: '
         f"put the weights of the release that made it into a folder named by RAREFY_WEIGHTS{''.join(unreadable)}"
@@ -172,6 +177,8 @@ def _load(path: Path, device: str) -> AnyCodec:
     with _lock:
         loaded, state = _loaded.get((path, device)), _state_of(path)
         if loaded is None or loaded[0] != state:  # or exported anew since
+            if loaded is not None:
+                _replaced[device, loaded[1].weights_hash] = loaded[1]
             try:
                 with torch.inference_mode(False):  # tensors that every later caller can use, and that count writes
                     codec = read_weights(path)
@@ -182,10 +189,10 @@ def _load(path: Path, device: str) -> AnyCodec:
         return loaded[1]
 
 
-def _state_of(path: Path) -> tuple[int, int]:
-    """What changes with a file; zeros where it is lost, as reading it tells."""
+def _state_of(path: Path) -> tuple[int, ...]:
+    """What changes with a file; nothing where it is lost, as reading it tells."""
     try:
         state = path.stat()
     except OSError:
-        return 0, 0
-    return state.st_size, state.st_mtime_ns
+        return ()
+    return state.st_ino, state.st_size, state.st_mtime_ns

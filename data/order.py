@@ -6,7 +6,7 @@ are cut into one span for each reader, whose lengths differ by one at most; each
 
 from collections import Counter
 from collections.abc import Callable, Hashable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import islice
 
 import numpy as np
@@ -39,6 +39,7 @@ class Order:
     is_even: bool
     batch_size: int
     drop_last: bool
+    _fewest: dict[tuple[int, int], int] = field(default_factory=dict)  # batches that every reader has, by epoch
 
     def samples(self, epoch: int, reader: Reader) -> Iterator[int]:
         """The samples of a reader."""
@@ -50,8 +51,10 @@ class Order:
         batches = self._batches(epoch, reader, shape)
         if not self.is_even:
             return batches
-        readers = (Reader(number, reader.count) for number in range(reader.count))
-        return islice(batches, min(self._batch_count(epoch, each, shape) for each in readers))
+        if (epoch, reader.count) not in self._fewest:
+            readers = (Reader(number, reader.count) for number in range(reader.count))
+            self._fewest[epoch, reader.count] = min(self._batch_count(epoch, each, shape) for each in readers)
+        return islice(batches, self._fewest[epoch, reader.count])
 
     def _batch_count(self, epoch: int, reader: Reader, shape: Callable[[int], Shape]) -> int:
         """How many batches a reader has: no buffer changes which samples are its own."""

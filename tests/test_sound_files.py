@@ -293,13 +293,17 @@ def test_weights_that_are_exported_anew_are_loaded_anew(tmp_path: Path, monkeypa
     monkeypatch.setenv("RAREFY_WEIGHTS", str(tmp_path))
     path = tmp_path / "walloc-audio-mine.safetensors"
     first = save_weights(codec := tiny(), path)
-    assert load_any("walloc-audio").weights_hash == first
+    held = load_any("walloc-audio")
+    assert held.weights_hash == first
     with torch.no_grad():
         next(codec.parameters()).mul_(2)
     second = save_weights(codec, path)
     os.utime(path, ns=(1, 1))  # whatever the clock of the file system
     assert load_any("walloc-audio").weights_hash == second != first
     assert load_any("walloc-audio") is load_any("walloc-audio")
+    assert load_any("walloc-audio", needed=first) is held  # as long as somebody holds it, such as a data set
+    path.write_bytes(path.read_bytes()[:100])  # a copy that is under way
+    assert load_any("walloc-audio", needed=first) is held
 
 
 def test_limits_hold(coded: bytes) -> None:

@@ -1,8 +1,10 @@
 """The trainer: recipes read strictly, patches that cover what they should, steps that learn, exact resumption."""
 
+import errno
 import json
 import math
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -26,7 +28,7 @@ from rarefy.entropy.likelihood import ROUNDINGS
 from rarefy.errors import MediaError, OptionError, WeightsError
 from rarefy.models.layers import PartialBlock
 from rarefy.tools.checkpoint import start_from, write_weights
-from rarefy.tools.evaluate import read_pixels
+from rarefy.tools.evaluate import evaluate_held_back, read_pixels
 from rarefy.tools.parts import choose_gradients, part_of
 from rarefy.tools.patches import Patches, is_held_back, picture_files, read_scales
 from rarefy.tools.recipe import Recipe, read_recipe
@@ -600,6 +602,9 @@ def test_pieces_of_an_earlier_run_do_not_stay(recipe_file: Path, pictures: Path,
     assert len(list(tmp_path.glob("weights-*.safetensors"))) > 1
     write_weights(model, tmp_path, 10**9)
     assert [path.name for path in tmp_path.glob("weights-*")] == ["weights-0.safetensors"]
+    (tmp_path / "weights-mine.safetensors").touch()
+    write_weights(model, tmp_path, 10**9)
+    assert (tmp_path / "weights-mine.safetensors").exists()
     start_from(model, tmp_path)
     mask = os.umask(0)
     os.umask(mask)
@@ -674,6 +679,41 @@ def test_a_log_goes_on_where_the_state_does(tmp_path: Path) -> None:
     Log(tmp_path, 40)
     rows = (tmp_path / "log.csv").read_text().splitlines()
     assert [row.split(",")[0] for row in rows] == ["step", "15", "30"]
+    with (tmp_path / "log.csv").open("a") as file:
+        file.write("\n31,2\n4")  # a full disk
+    log = Log(tmp_path, 1_234_567)
+    log.add(dict.fromkeys(COLUMNS, 1.0) | {"step": 1_234_567})
+    log.plot()
+    rows = Log(tmp_path, 1_234_567).path.read_text().splitlines()
+    assert [row.split(",")[0] for row in rows] == ["step", "15", "30", "1234567"]
+
+
+def test_a_terminal_that_has_gone_costs_no_training(
+    recipe_file: Path, pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def gone(*_: object, **__: object) -> None:
+        raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr("sys.stderr.write", gone)
+    trainer = trainer_of(read_recipe(recipe_file, ["train.minutes=0.001"]), pictures)
+    assert run(trainer, tmp_path, log_seconds=0, save_seconds=60) == 0
+    assert (tmp_path / "state.pt").exists()
+
+
+def test_held_back_pictures_that_are_damaged_are_left_out(
+    recipe_file: Path, pictures: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    model = trainer_of(read_recipe(recipe_file, []), pictures).model.eval()
+    shutil.copy(pictures / "2.png", tmp_path / "2.png")
+    whole = evaluate_held_back(model, [tmp_path], 1)
+    (tmp_path / "cut.png").write_bytes((pictures / "2.png").read_bytes()[:200])
+    assert evaluate_held_back(model, [tmp_path], 1) == whole
+    assert "cut.png" in capsys.readouterr().err
+
+
+def test_names_that_are_no_text_have_a_side_too() -> None:
+    names = [os.fsdecode(bytes([255, 97 + number]) + b".png") for number in range(26)]
+    assert {is_held_back(name, 2) for name in names} == {False, True}
 
 
 def test_qualities_out_of_range_are_refused(recipe_file: Path, pictures: Path) -> None:

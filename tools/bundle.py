@@ -17,6 +17,7 @@ from pathlib import Path
 import rarefy
 from rarefy.codecs.registry import find
 from rarefy.errors import OptionError
+from rarefy.tools.checkpoint import pieces_in
 from rarefy.tools.pools import files_of
 from rarefy.tools.recipe import Recipe, SoundRecipe
 
@@ -104,7 +105,7 @@ def _weights(start: Path | None) -> list[Entry]:
         return []
     if start.is_file():
         return [("start.safetensors", start)]
-    pieces = [(f"start/{piece.name}", piece) for piece in sorted(start.glob("weights-*.safetensors"))]
+    pieces = [(f"start/{piece.name}", piece) for piece in pieces_in(start)]
     if not pieces:
         raise OptionError(f"{start}: no weights to start from there")
     return pieces
@@ -117,13 +118,13 @@ def _data(recipe: Recipe, folders: list[Path], held_back: bool) -> list[Entry]:
     for number, folder in enumerate(folders):
         for file in files_of(recipe.codec, [folder], one_in, held_back=held_back):
             found.setdefault(os.path.abspath(file), (f"data/{number}/{file.relative_to(folder)}", file))
-    return sorted(found.values(), key=lambda entry: hashlib.sha1(entry[0].encode()).digest())
+    return sorted(found.values(), key=lambda entry: hashlib.sha1(os.fsencode(entry[0])).digest())
 
 
 def _taken(entry: Entry) -> int:
     """Bytes of the tar file that one file takes; a long name takes two blocks or more."""
     name, file = entry
-    header = 1 if len(name.encode()) < LONG else 3 + len(name.encode()) // BLOCK
+    header = 1 if len(os.fsencode(name)) < LONG else 3 + len(os.fsencode(name)) // BLOCK
     return (header - (-file.stat().st_size // BLOCK)) * BLOCK
 
 

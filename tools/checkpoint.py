@@ -1,5 +1,6 @@
 """The weights of a run in and out: floats in 16 bits, in pieces, before an export makes a weights file of them."""
 
+import re
 from pathlib import Path
 
 from safetensors import SafetensorError, safe_open
@@ -11,6 +12,7 @@ from rarefy.codecs.weights import read_weights
 from rarefy.errors import WeightsError
 from rarefy.models.layers import PartialBlock
 
+PIECE = re.compile(r"weights-\d+\.safetensors")
 TRANSFORMS = {"g_a", "g_s"}  # whose depth may grow
 LONGEST_REASON = 300  # of torch's list of all that does not fit
 
@@ -31,7 +33,7 @@ def start_from(model: nn.Module, path: Path, *, grow: bool = False) -> None:
 
 
 def _read_pieces(folder: Path) -> dict[str, Tensor]:
-    paths = sorted(folder.glob("weights-*.safetensors"))
+    paths = pieces_in(folder)
     if not paths:
         raise WeightsError(f"{folder}: no weights there")
     found: dict[str, Tensor] = {}
@@ -45,6 +47,11 @@ def _read_pieces(folder: Path) -> dict[str, Tensor]:
         if count != len(paths):
             raise WeightsError(f"{folder}: {len(paths)} of {count} pieces of weights")
     return found
+
+
+def pieces_in(folder: Path) -> list[Path]:
+    """The files that `write_weights` left in a folder."""
+    return sorted(path for path in folder.glob("weights-*.safetensors") if PIECE.fullmatch(path.name))
 
 
 def _of_new_blocks(model: nn.Module, found: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -70,5 +77,5 @@ def write_weights(model: nn.Module, folder: Path, piece_bytes: int) -> None:
     for path, piece in zip(paths, pieces, strict=True):
         with whole_file(path) as file:
             file.write(save(piece, {"pieces": str(len(pieces))}))
-    for earlier in set(folder.glob("weights-*.safetensors")) - set(paths):
+    for earlier in set(pieces_in(folder)) - set(paths):
         earlier.unlink()

@@ -14,25 +14,14 @@ from importlib import import_module
 from types import FrameType
 
 from rarefy.tools.commands.parser import PASSED_ON, SUMMARY, build_parser
+from rarefy.tools.endings import ENDINGS, Terminated
 from rarefy.tools.terminal import FAILED, Terminal
 
 __all__ = ["PASSED_ON", "SUMMARY", "build_parser", "main"]
 
-# What a shell, a batch system or a terminal that goes away ends programs with; SIGINT is Python's own KeyboardInterrupt
-ENDINGS = {getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)}
-
-
 # How long the idle threads of OpenMP spin, read when torch is loaded. As long as they would by themselves, two threads
 # on a busy machine take forty times as long as one.
 SPINS = "1000"
-
-
-class Terminated(BaseException):
-    """A signal that ends programs, as an exception, so that half-made files are removed on the way out."""
-
-    def __init__(self, number: int) -> None:
-        super().__init__(number)
-        self.number = signal.Signals(number)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

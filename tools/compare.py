@@ -17,6 +17,7 @@ from typing import Any
 import torch
 
 from rarefy.errors import OptionError
+from rarefy.tools.endings import ending
 from rarefy.tools.environment import describe
 from rarefy.tools.evaluate import evaluate_held_back, held_back_files
 from rarefy.tools.metrics import bd_rate
@@ -99,8 +100,8 @@ def _run(recipe: Recipe, pool: Pool, folder: Path, machine: Machine) -> dict[str
         return time.process_time() / machine.threads
 
     clock = processor_seconds if on_cpu else time.monotonic
-    if run(trainer, folder, log_seconds=20, save_seconds=1e9, clock=clock):
-        raise KeyboardInterrupt  # a variant that was cut off has no row, and is trained anew
+    if stopped := run(trainer, folder, log_seconds=20, save_seconds=1e9, clock=clock):
+        raise ending(stopped)  # a variant that was cut off has no row, and is trained anew
     model = averaged(trainer)
     (folder / "state.pt").unlink()
     return {

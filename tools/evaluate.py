@@ -10,7 +10,7 @@ from rarefy.codecs.any_codec import AnyCodec
 from rarefy.codecs.sound import SoundCodec
 from rarefy.tools.evaluate_sounds import evaluate_sounds
 from rarefy.tools.patches import read_rgb
-from rarefy.tools.pools import files_of
+from rarefy.tools.pools import files_of, readable_files_of
 
 POSITIONS = (0.05, 0.15, 0.30, 0.45, 0.60, 0.75, 0.90)
 
@@ -34,7 +34,7 @@ def rate_and_psnr(model: nn.Module, pixels: Tensor, position: float) -> tuple[fl
 
 def evaluate_held_back(model: AnyCodec, folders: list[Path], one_in: int) -> list[dict[str, float]]:
     """As `evaluate`, over the held-back side of folders of the codec's medium; empty without any."""
-    files = held_back_files(folders, model.name, one_in)
+    files = readable_files_of(model.name, held_back_files(folders, model.name, one_in))
     if isinstance(model, SoundCodec):
         return evaluate_sounds(model, files)
     return evaluate(model, files) if files else []

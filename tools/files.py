@@ -28,7 +28,7 @@ def check_target(job: Job, overwrite: bool) -> None:
     Raises:
         Refusal: with the way out as its hint.
     """
-    if job.target != STANDARD_STREAM and Path(job.target).is_dir():
+    if job.target not in (STANDARD_STREAM, job.source) and Path(job.target).is_dir():
         raise Refusal(f"{job.target}: is a folder", "name another output with -o", USAGE)
     if overwrite:
         return

@@ -31,7 +31,7 @@ SUFFIXES = {".avif", ".webp", ".png", ".jpg", ".jpeg"}
 
 def is_held_back(name: str, one_in: int) -> bool:
     """Whether a file belongs to the held-back split: a property of its name alone, so that no list is needed."""
-    return one_in > 0 and int(hashlib.sha1(name.encode()).hexdigest()[:8], 16) % one_in == 0
+    return one_in > 0 and int(hashlib.sha1(os.fsencode(name)).hexdigest()[:8], 16) % one_in == 0
 
 
 def picture_files(folders: list[Path], one_in: int, held_back: bool) -> list[Path]:
@@ -43,6 +43,16 @@ def files_below(folders: list[Path], suffixes: set[str]) -> list[Path]:
     """The files with these suffixes, sorted; one that is in two of the folders comes once."""
     found = (folder / name for folder in folders for name in visible_files(folder))
     return sorted({os.path.abspath(p): p for p in found if p.suffix.lower() in suffixes}.values())
+
+
+def readable(files: list[Path], read: Callable[[Path], object]) -> list[Path]:
+    """The files that `read` takes, in order; those that are damaged are said on stderr and left out."""
+
+    def proved(path: Path) -> Path:
+        read(path)
+        return path
+
+    return read_each(files, proved, 1)
 
 
 def read_each(files: list[Path], read: Callable[[Path], Result], workers: int) -> list[Result]:

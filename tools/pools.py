@@ -1,16 +1,18 @@
 """What a trainer draws from: patches of pictures or crops of sound, as the codec's medium asks for."""
 
+from functools import partial
 from pathlib import Path
 from typing import Protocol
 
 import torch
 from torch import Tensor
 
+from rarefy.codecs.audio import read_audio
 from rarefy.codecs.registry import build, find
 from rarefy.codecs.sound import SoundCodec
 from rarefy.codecs.sound_level import SPREAD
 from rarefy.errors import OptionError
-from rarefy.tools.patches import Patches, picture_files
+from rarefy.tools.patches import Patches, picture_files, read_rgb, readable
 from rarefy.tools.recipe import Recipe, SoundRecipe
 from rarefy.tools.sound_patches import SoundPatches, sound_files
 
@@ -39,6 +41,11 @@ def files_of(codec: str, folders: list[Path], one_in: int, held_back: bool) -> l
     """The pictures or sounds, as the codec's medium asks for, of one side of the split, sorted by name."""
     kind = sound_files if find(codec).media == "sound" else picture_files
     return kind(folders, one_in, held_back=held_back)
+
+
+def readable_files_of(codec: str, files: list[Path]) -> list[Path]:
+    """Pictures or sounds that are not damaged, as the codec's medium asks for; the others are said on stderr."""
+    return readable(files, partial(read_audio, warns=False) if find(codec).media == "sound" else read_rgb)
 
 
 def pool_of(recipe: Recipe, folders: list[Path], device: torch.device, workers: int) -> tuple[Pool, str]:

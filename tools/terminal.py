@@ -5,6 +5,7 @@ Data never goes through here: stdout belongs to it.
 
 import sys
 import traceback
+from contextlib import suppress
 from time import perf_counter
 
 from rarefy.errors import FormatError, LimitError, MediaError, OptionError, RarefyError, UnsupportedError
@@ -79,7 +80,8 @@ class Terminal:
 
     def _print(self, line: str) -> None:
         erase, self._has_status = ERASE_LINE if self._has_status else "", False
-        print(erase + printable(line), file=sys.stderr, flush=True)
+        with suppress(OSError):  # a terminal that has gone away
+            print(erase + printable(line), file=sys.stderr, flush=True)
 
 
 def printable(text: str) -> str:

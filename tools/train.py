@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from rarefy.codecs.any_codec import AnyCodec
 from rarefy.codecs.registry import build
 from rarefy.models.layers import PartialBlock
-from rarefy.tools.cli import ENDINGS
+from rarefy.tools.endings import ENDINGS
 from rarefy.tools.muon import Muon
 from rarefy.tools.parts import choose, choose_gradients
 from rarefy.tools.pools import Pool
@@ -249,7 +249,7 @@ def _run(
             started, before = True, spent
         trainer.seconds += spent - before
         before = spent
-        if now - last_log > log_seconds:
+        if now - last_log > log_seconds and not stop[0]:
             log.add(_row(trainer, factor, window.mean(trainer.step)))
             last_log = now
         if now - last_save > save_seconds:

@@ -6,8 +6,6 @@ The state is saved at intervals and on SIGTERM or Ctrl-C, and the same command g
 
 import argparse
 import json
-import os
-import signal
 import sys
 from dataclasses import asdict
 from pathlib import Path
@@ -15,18 +13,19 @@ from pickle import UnpicklingError
 
 import torch
 
-from rarefy.codecs.folders import HAS_LOCKS, hold
+from rarefy.codecs.folders import held
 from rarefy.codecs.weights import require_device
 from rarefy.errors import OptionError
 from rarefy.tools.bundle import write_bundle
 from rarefy.tools.checkpoint import start_from, write_weights
-from rarefy.tools.cli import Terminated
 from rarefy.tools.compare import Machine, compare
+from rarefy.tools.endings import ending
 from rarefy.tools.evaluate import evaluate_held_back
 from rarefy.tools.pieces import join, split
 from rarefy.tools.pools import pool_of
 from rarefy.tools.recipe import Recipe, read_recipe
 from rarefy.tools.train import Trainer, averaged, build_model, run
+from rarefy.tools.training_log import say
 
 WHOLE = 10**6  # megabytes of a piece: nothing is split
 
@@ -89,27 +88,22 @@ def main(argv: list[str]) -> int:
     torch.set_num_threads(a.threads)
     torch.set_float32_matmul_precision("high")
     torch.backends.cudnn.benchmark = True
-    if a.compare:
-        compare(a.recipe, a.set, a.compare, a.out, Machine(a.data, device, a.threads, a.workers, a.compile))
-        return 0
+    with held(a.out, "training"):
+        if a.compare:
+            compare(a.recipe, a.set, a.compare, a.out, Machine(a.data, device, a.threads, a.workers, a.compile))
+        else:
+            _train(a, recipe, device)
+    return 0
+
+
+def _train(a: argparse.Namespace, recipe: Recipe, device: torch.device) -> None:
+    """Train in a folder that is ours. After a signal and a save, raises what the signal stands for."""
     patches, words = pool_of(recipe, a.data, device, a.workers)
-    print(words, file=sys.stderr, flush=True)
+    say(words)
     model = build_model(recipe, patches, device)
     if a.start:
         start_from(model, a.start, grow=True)
     trainer = Trainer(recipe, patches, model, a.compile)
-    a.out.mkdir(parents=True, exist_ok=True)
-    lock = hold(a.out, "training") if HAS_LOCKS else None
-    try:
-        _train(a, recipe, trainer)
-    finally:
-        if lock is not None:
-            os.close(lock)
-    return 0
-
-
-def _train(a: argparse.Namespace, recipe: Recipe, trainer: Trainer) -> None:
-    """Train in a folder that is ours. After a signal and a save, raises what the signal stands for."""
     if join(a.out / "state.pt"):
         if a.start:
             raise OptionError(f"{a.out} holds a state already: leave out --start to resume it, or name another folder")
@@ -118,9 +112,9 @@ def _train(a: argparse.Namespace, recipe: Recipe, trainer: Trainer) -> None:
     stopped = run(trainer, a.out, log_seconds=a.log_seconds, save_seconds=a.save_seconds)
     if a.piece_megabytes < WHOLE:
         split(a.out / "state.pt", a.piece_megabytes * 10**6)
-    print("stopped; the same command goes on" if stopped else "complete", file=sys.stderr)
+    say("stopped; the same command goes on" if stopped else "complete")
     if stopped:
-        raise KeyboardInterrupt if stopped == signal.SIGINT else Terminated(stopped)
+        raise ending(stopped)
     model = averaged(trainer)
     write_weights(model, a.out, a.piece_megabytes * 10**6)
     results = evaluate_held_back(model, a.data, recipe.data.held_back_one_in)

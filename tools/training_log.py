@@ -1,12 +1,13 @@
 """What a training run writes while it runs: the CSV log, a line on the terminal, and the curve drawn from the log."""
 
-import csv
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
+from rarefy.codecs.unfinished import whole_file
 from rarefy.errors import WeightsError
 
 COLUMNS = ("step", "minutes", "megapixels", "learning_rate", "loss", "bits_per_pixel", "psnr", "gradient")
@@ -20,36 +21,54 @@ class Log:
 
     def __init__(self, folder: Path, step: int) -> None:
         self.path = folder / "log.csv"
-        lines = self.path.read_text().splitlines()[1:] if self.path.exists() else []
-        kept = [line for line in lines if float(line.split(",")[0]) <= step]
-        self.path.write_text("\n".join([",".join(COLUMNS), *kept]) + "\n")
+        rows = [row for row in self._rows() if row["step"] <= step]
+        with whole_file(self.path) as file:
+            lines = [",".join(COLUMNS), *(",".join(_written(row)) for row in rows)]
+            file.write(("\n".join(lines) + "\n").encode())
 
     def add(self, row: dict[str, float]) -> None:
         """Append a row and say it."""
         with self.path.open("a", newline="") as file:
-            csv.writer(file).writerow(f"{row[c]:.6g}" for c in COLUMNS)
+            file.write(",".join(_written(row)) + "\n")
         speed = row["megapixels"] / max(row["minutes"], 1e-9) / 60
-        print(
+        say(
             "step {step:>7.0f}  {minutes:6.1f} min  {bits_per_pixel:.4f} bpp  {psnr:.2f} dB  "
-            "loss {loss:.4f}  lr x {learning_rate:.2f}  {speed:.2f} Mpx/s".format(speed=speed, **row),
-            file=sys.stderr,
-            flush=True,
+            "loss {loss:.4f}  lr x {learning_rate:.2f}  {speed:.2f} Mpx/s".format(speed=speed, **row)
         )
+
+    def _rows(self) -> list[dict[str, float]]:
+        """The rows that are whole: a full disk may have cut one."""
+        if not self.path.exists():
+            return []
+        rows = []
+        for line in self.path.read_text().splitlines()[1:]:
+            with suppress(ValueError):
+                rows.append(dict(zip(COLUMNS, map(float, line.split(",")), strict=True)))
+        return rows
 
     def plot(self) -> None:
         """Draw loss over minutes to curve.svg, where matplotlib is installed."""
         try:
             from matplotlib.figure import Figure
         except ImportError:
-            print("rarefy: hint: install matplotlib to have the curve drawn", file=sys.stderr)
+            say("rarefy: hint: install matplotlib to have the curve drawn")
             return
-        with self.path.open() as file:
-            rows = [{k: float(v) for k, v in row.items()} for row in csv.DictReader(file)]
+        rows = self._rows()
         figure = Figure(figsize=(7, 4), layout="constrained")
         axes = figure.subplots()
         axes.plot([r["minutes"] for r in rows], [r["loss"] for r in rows], linewidth=1)
         axes.set(xlabel="minutes", ylabel="loss", yscale="log")
         figure.savefig(self.path.with_name("curve.svg"))
+
+
+def _written(row: dict[str, float]) -> list[str]:
+    return [f"{row[column]:.0f}" if column == "step" else f"{row[column]:.6g}" for column in COLUMNS]
+
+
+def say(words: str) -> None:
+    """Write a line to stderr. A terminal that has gone away is no reason to lose a training."""
+    with suppress(OSError):
+        print(words, file=sys.stderr, flush=True)
 
 
 class Window:

@@ -36,7 +36,7 @@ from rarefy.tools.evaluate import rate_and_psnr, read_pixels
 from rarefy.tools.export_sounds import cost_of_sounds, prove_round_trip
 from rarefy.tools.fit_scales import BATCH, fit, settle
 from rarefy.tools.patches import Patches, picture_files
-from rarefy.tools.pools import files_of
+from rarefy.tools.pools import files_of, readable_files_of
 from rarefy.tools.train import stratified
 from rarefy.tools.widen import require_wider, widen
 
@@ -130,13 +130,14 @@ def _export(a: argparse.Namespace) -> int:
     if not files:
         raise WeightsError("no training data to calibrate on: name its folder with --data")
     step = max(1, len(files) // a.pictures)
-    codec = export(a.run, [] if find(name).media == "sound" else files[::step][: a.pictures])
+    pictures = [] if find(name).media == "sound" else readable_files_of(name, files[::step][: a.pictures])
+    codec = export(a.run, pictures)
     a.output.parent.mkdir(parents=True, exist_ok=True)
     digest = save_weights(codec, a.output)
     size = a.output.stat().st_size / 1e6
     largest, limit = codec.prove_bounds()
     print(f"{a.output}: {size:.1f} MB, sha256 {digest.hex()}, largest sum {largest} of {limit}", file=sys.stderr)
-    held_back = files_of(name, a.data, a.held_back_one_in, held_back=True)[: a.pictures]
+    held_back = readable_files_of(name, files_of(name, a.data, a.held_back_one_in, held_back=True)[: a.pictures])
     if not held_back:
         print("rarefy: hint: nothing is held back, so what the export costs is not measured", file=sys.stderr)
         return 0

@@ -19,6 +19,7 @@ from PIL import Image
 import rarefy
 from rarefy.codecs import api
 from rarefy.codecs.container import read_info
+from rarefy.codecs.folders import may_be_file
 from rarefy.tools.cli import main
 from rarefy.tools.commands import batch
 from rarefy.tools.commands.ahead import Ahead
@@ -193,6 +194,23 @@ def test_links_that_lead_back_are_followed_once(tmp_path: Path, monkeypatch: pyt
     assert str(find(["in/**/b.png"], frozenset({".png"}), True)[0].relative) == "sub dir/b.png"
 
 
+def test_folders_are_called_by_their_own_names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where a link and a folder lead to the same, and where only a link leads into what is hidden."""
+    monkeypatch.chdir(tmp_path)
+    touch(tmp_path, "in/run3/x.png", "in/.store/a.png", "in/z/sub/b.png")
+    Path("in/latest").symlink_to("run3")
+    Path("in/current").symlink_to(".store")
+    Path("in/a").symlink_to("z/sub")
+    os.mkfifo("in/pipe.png")
+    own = ["in/current/a.png", "in/run3/x.png", "in/z/sub/b.png"]
+    for name in ("in", "in/**/*.png"):
+        assert [found.source for found in find([name], PNGS, True)] == own
+    with pytest.raises(Refusal):
+        find(["in/p*.png"], PNGS, True)  # reading would wait for a writer
+    monkeypatch.setattr(Path, "is_file", lambda path: os.stat("in/nowhere/below") is None)
+    assert may_be_file(Path("in/run3/x.png"))
+
+
 def test_folders_that_cannot_be_read_are_told(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -212,6 +230,10 @@ def test_folders_that_cannot_be_read_are_told(
     assert main(["encode", "-r", "in", "-o", "out"]) == 1
     assert "rarefy: error: in/closed: permission denied\n" in capsys.readouterr().err
     assert names(tmp_path / "out") == {"a.rfy"}
+    assert main(["encode", "-r", "in/closed", "-o", "out"]) == 1
+    assert capsys.readouterr().err == "rarefy: error: in/closed: permission denied\n"
+    assert main(["transcode", "-r", "in", "out", "-f"]) == 1
+    assert "rarefy: error: in/closed: permission denied\n" in capsys.readouterr().err
 
 
 def test_hidden_files_of_folders_are_passed_over(tmp_path: Path) -> None:

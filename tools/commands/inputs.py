@@ -6,7 +6,7 @@ from glob import escape, glob, has_magic
 from pathlib import Path
 from typing import NamedTuple
 
-from rarefy.codecs.folders import visible_files, visible_folders
+from rarefy.codecs.folders import may_be_file, visible_files, visible_folders
 from rarefy.codecs.picture_kinds import SUFFIXES
 from rarefy.codecs.unfinished import is_special
 from rarefy.tools.commands.sound_files import SOUNDS
@@ -50,6 +50,7 @@ def _folder(folder: Path, suffixes: frozenset[str], is_recursive: bool) -> list[
     if not is_recursive:
         raise Refusal(f"{folder}: is a folder", "add -r to take the files in it", USAGE)
     closed: list[OSError] = []
+    os.scandir(folder).close()  # raises what is wrong with the folder itself
     found = _members(folder, (folder / name for name in visible_files(folder, closed.append)), suffixes)
     found += [Found(name, Path(name).relative_to(folder), True) for name in sorted(_names(closed))]  # reading tells why
     if not found:
@@ -65,7 +66,7 @@ def _pattern(pattern: str, suffixes: frozenset[str]) -> list[Found]:
 
 
 def _members(root: Path, paths: Iterable[Path], suffixes: frozenset[str]) -> list[Found]:
-    taken = sorted({path for path in paths if path.suffix.lower() in suffixes and not path.is_dir()})
+    taken = sorted({path for path in paths if path.suffix.lower() in suffixes and may_be_file(path)})
     return [Found(str(path), path.relative_to(root), True) for path in taken]
 
 
