@@ -5,6 +5,7 @@ import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
 from math import prod
+from numbers import Real
 from operator import attrgetter
 from pathlib import Path
 from typing import Any, TypeVar, overload
@@ -403,6 +404,9 @@ class Reader:
     def _range(self, start: float, duration: float | None) -> tuple[int, int | None]:
         """Seconds as samples: the begin, and how many; what a duration has beyond the end is left out."""
         rate, length = self.info.header.sample_rate, self.info.header.length
+        for seconds in (start, 0 if duration is None else duration):
+            if not isinstance(seconds, Real):
+                raise OptionError(f"seconds are numbers, not {seconds!r}")
         if not 0 <= start <= self.info.seconds:
             raise OptionError(f"the sound has {self.info.seconds:.3f} seconds, nothing of it begins at {start:g}")
         if duration is not None and not 0 <= duration < math.inf:

@@ -39,6 +39,7 @@ _OTHER_FILES = (
     (0, b"%PDF", "a PDF document, not a sound"),
     (0, b"PK\x03\x04", "an archive (ZIP), not a sound: unpack it first"),
 )
+MOST_CHUNKS = 10_000  # that are looked at for the samples
 _UNKNOWN_SIZE = 0x7FFF_F000  # what programs that write into pipes put where they do not know a size, or more than that
 _OGG_PAGE = 65_307  # the largest page (RFC 3533, section 6)
 _MIRRORED = bytes(int(f"{byte:08b}"[::-1], 2) for byte in range(256))
@@ -116,7 +117,9 @@ def _samples_in_chunks(file: BinaryIO, size: int) -> tuple[int, int, bool]:
     file.seek(0)
     order = ">" if file.read(12)[:4] in (b"FORM", b"RIFX") else "<"
     position = 12
-    while position + 8 <= size:
+    for _ in range(MOST_CHUNKS):
+        if position + 8 > size:
+            break
         file.seek(position)
         mark, length = struct.unpack(f"{order}4sI", file.read(8))
         if mark in (b"data", b"SSND"):

@@ -112,7 +112,7 @@ class Decoder:
 
     def _prove_unit(self, number: int) -> None:
         self._unit(number)
-        if plane := self.units[number].sections.get(ALPHA):
+        if (plane := self.units[number].sections.get(ALPHA)) is not None:
             self._alpha_of(number, plane, extents(self.grid.box(number)))
 
     def _checked(self, region: Box | None, reduction: int) -> Box:

@@ -86,6 +86,11 @@ def find(name: str) -> CodecEntry:
     return offer
 
 
+def is_own(name: str) -> bool:
+    """Whether a codec is one of rarefy's."""
+    return name in _CODECS
+
+
 def find_for_file(name: str) -> CodecEntry:
     """The entry of the codec that a file names; raises UnsupportedError where it is not here."""
     try:

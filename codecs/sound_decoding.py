@@ -107,8 +107,8 @@ class SoundDecoder:
     def latents(self, group: int = 0) -> Tensor:
         """All latents of a group of channels: float32 [1, C, n]; raises LimitError for more samples than allowed."""
         self.limits.check_samples(self.header.channels * self.header.length)
-        if not 0 <= group < len(self.groups):
-            raise OptionError(f"the sound has {len(self.groups)} groups of channels, there is none of number {group}")
+        if not isinstance(group, int) or not 0 <= group < len(self.groups):
+            raise OptionError(f"the sound has {len(self.groups)} groups of channels, there is none of number {group!r}")
         spans = range(self.header.span_count)
         return torch.cat([self.groups[group].latents(span) for span in spans], 2)
 

@@ -11,6 +11,7 @@ import threading
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 from weakref import WeakValueDictionary
 
 import torch
@@ -20,7 +21,7 @@ from torch import Tensor
 
 from rarefy.codecs.any_codec import AnyCodec
 from rarefy.codecs.base import Codec
-from rarefy.codecs.registry import build
+from rarefy.codecs.registry import build, is_own
 from rarefy.codecs.unfinished import whole_file
 from rarefy.codecs.weights_files import candidates
 from rarefy.entropy.integers_file import EXACT, TABLES
@@ -28,6 +29,7 @@ from rarefy.errors import OptionError, WeightsError
 
 _loaded: dict[tuple[Path, str], tuple[tuple[int, ...], AnyCodec]] = {}
 _replaced = WeakValueDictionary[tuple[str, bytes], AnyCodec]()  # those that somebody still holds
+LARGEST_SIZE = 1 << 13  # of a layer
 _lock = threading.Lock()
 
 
@@ -107,7 +109,10 @@ def read_weights(path: Path) -> AnyCodec:
             facts = file.metadata() or {}
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
         with torch.random.fork_rng(devices=[]):  # the weights that networks begin with are not drawn from the caller's
-            codec = build(facts["codec"], json.loads(facts["config"]))
+            config = json.loads(facts["config"])
+            if is_own(facts["codec"]):
+                _require_possible(config, tensors)
+            codec = build(facts["codec"], config)
         _fill(codec, tensors)
         name = digest(tensors, facts)
     except (OSError, SafetensorError, KeyError, ValueError, RuntimeError) as error:
@@ -117,6 +122,14 @@ def read_weights(path: Path) -> AnyCodec:
     codec.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's types leave it out
     codec.seal(name)
     return codec
+
+
+def _require_possible(config: dict[str, Any], tensors: Mapping[str, Tensor]) -> None:
+    """Raise ValueError for sizes of networks beyond what the tensors are: a small file builds nothing large."""
+    most = max([len(tensors), *(max(tensor.shape, default=0) for tensor in tensors.values())])
+    for name, value in config.items():
+        if isinstance(value, int) and value > min(most, LARGEST_SIZE):
+            raise ValueError(f"{name} {value} is more than its tensors have")
 
 
 def _fill(codec: AnyCodec, tensors: dict[str, Tensor]) -> None:

@@ -19,7 +19,7 @@ from rarefy.data.samples import Batch, make_batch
 from rarefy.data.statistics import Statistics, known_statistics
 from rarefy.errors import OptionError
 
-STATE_VERSION = 0
+STATE_VERSION = 1
 _NOBODY, _HERE = -2, -1
 
 
@@ -164,6 +164,10 @@ class LatentStream(IterableDataset[Batch]):
             "epoch": int(self._epoch),
             "samples": self.samples,
             "batch_size": self._order.batch_size,
+            "shuffle": self._order.buffer,
+            "is_even": self._order.is_even,
+            "drop_last": self._order.drop_last,
+            "rank": self._rank,
             "ranks": self._ranks,
             "workers": count,
             "given": given,
@@ -173,13 +177,13 @@ class LatentStream(IterableDataset[Batch]):
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Go on where a state was taken: the next iteration gives the batches that would have come next.
 
-        Workers that stay (`persistent_workers`) have to start after this. Raises OptionError for a state of other
-        samples, or of another number of ranks.
+        Workers that stay (`persistent_workers`) have to start after this. Raises OptionError for a state of another
+        number of samples, of another order, or of another rank.
         """
         mine = self.state_dict()
         if state.keys() != mine.keys():
             raise OptionError(f"a state of a stream has {', '.join(mine)}, this has {', '.join(state) or 'nothing'}")
-        for name in ("version", "seed", "samples", "batch_size", "ranks"):
+        for name in mine.keys() - {"epoch", "workers", "given", "first"}:
             if state[name] != mine[name]:
                 raise OptionError(f"the state has {name} {state[name]}, this stream {mine[name]}")
         self.set_epoch(state["epoch"])

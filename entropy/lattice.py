@@ -28,6 +28,7 @@ from rarefy.errors import WeightsError
 if TYPE_CHECKING:
     from rarefy.entropy.lattice_coding import LatticeCoder
 
+KEPT_SHAPES = 32  # of latents, whose places are kept
 COARSEST = 8  # stride of the positions that come first
 NEIGHBOURS = 4
 BLOCK = 256  # positions of a step that are coded at once, all channels of them before the next: they stay in the caches
@@ -67,7 +68,7 @@ def _neighbours(parity: tuple[int, ...], half: int) -> tuple[Offset, ...]:
     return (0, -half), (0, half), (-half, 0), (half, 0)
 
 
-@cache
+@lru_cache(KEPT_SHAPES)
 def places(step: Step, shape: tuple[int, ...]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Positions of a step in latents of a shape, and of their neighbours, as flat indices: [n] and [NEIGHBOURS, n].
 

@@ -2,7 +2,7 @@
 
 import zlib
 from collections.abc import Sequence
-from functools import cache
+from functools import cache, lru_cache
 from importlib.util import find_spec
 from math import prod
 from typing import TYPE_CHECKING
@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from rarefy import kernels
 from rarefy.entropy import coder, lattice_integers, rans
-from rarefy.entropy.lattice import places, steps
+from rarefy.entropy.lattice import KEPT_SHAPES, places, steps
 from rarefy.entropy.lattice_integers import FIRST_INDEX, SCALE_LEAST, SCALE_MOST, LatticeIntegers
 from rarefy.entropy.tables import Tables
 from rarefy.errors import ChecksumError, TruncatedError, WeightsError
@@ -126,7 +126,7 @@ def instruction_sets() -> tuple[str, ...]:
     return tuple(_lattice.instruction_sets())
 
 
-@cache
+@lru_cache(KEPT_SHAPES)
 def _geometry(axes: int, shape: tuple[int, ...]) -> tuple[Indices, Indices, Indices]:
     """Positions and neighbours of all steps, and how many each step has; a neighbour beyond all is none."""
     each = [places(step, shape) for step in steps(axes)]

@@ -91,12 +91,17 @@ class LatticeIntegers(nn.Module):
         """Round the weights of a trained bottleneck."""
         mean, scale = 2 ** (FRACTION_BITS + MEAN_BITS), 2**SCALE_BITS
         before = torch.tril(torch.ones(lattice.channels, lattice.channels), -1)
-        self.means.copy_((lattice.means * mean).round())
-        self.means_across.copy_((lattice.means_across * before * mean).round())
-        self.scales.copy_((lattice.scales.clamp(min=0) * scale).round())
-        self.differences.copy_((lattice.differences.clamp(min=0) * scale).round())
         across = lattice.scales_across.clamp(min=0) * before
-        self.scales_across.copy_((across * 2 ** (SCALE_BITS - FRACTION_BITS)).round())
+        for integers, floats in (
+            (self.means, lattice.means * mean),
+            (self.means_across, lattice.means_across * before * mean),
+            (self.scales, lattice.scales.clamp(min=0) * scale),
+            (self.differences, lattice.differences.clamp(min=0) * scale),
+            (self.scales_across, across * 2 ** (SCALE_BITS - FRACTION_BITS)),
+        ):
+            if not bool((floats.round().abs() < 2**15).all()):
+                raise WeightsError("contexts of the lattice have weights that 16 bits do not hold")
+            integers.copy_(floats.round())
         starts = torch.exp(lattice.start_levels())
         self.start.copy_((starts.clamp(max=SCALE_HIGH) * scale).round())
         self.prove_bounds()

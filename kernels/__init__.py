@@ -1,7 +1,8 @@
 """Compiled kernels, and which of them may be used.
 
-`_rans` is the entropy coder, `_tokens` that of token streams, `_int8` the layers of the integer network for several
-instruction sets, `_latents` what is between means and symbols. All are optional: where they were not built, or where
+`_rans` is the entropy coder, `_lattice` that of lattices, `_packets` wavelet packets, `_tokens` the coder of token
+streams, `_int8` the layers of the integer network for several instruction sets, `_latents` what is between means and
+symbols. All are optional: where they were not built, or where
 `RAREFY_KERNEL=python` is in the environment, Python and torch do the same work, slower. Any other `RAREFY_KERNEL` names
 one of `INSTRUCTION_SETS`.
 """
@@ -17,7 +18,7 @@ from rarefy.errors import OptionError
 INSTRUCTION_SETS = ("avx512", "avx2", "dotprod", "neon", "plain")
 KERNELS = ("python", *reversed(INSTRUCTION_SETS))  # what RAREFY_KERNEL may ask for
 
-_IS_BUILT = find_spec("rarefy.kernels._rans") is not None
+_IS_BUILT = all(find_spec(f"rarefy.kernels.{name}") for name in ("_rans", "_lattice", "_packets"))
 _HAS_LAYERS = find_spec("rarefy.kernels._int8") is not None
 
 

@@ -74,6 +74,7 @@ DenseJob dense_job(const Dense& dense) {
 void dense(const std::vector<Dense>& layers, int threads) {
     std::vector<DenseJob> jobs;
     for (const Dense& one : layers) {
+        require(std::get<0>(one) != nullptr, "a layer that is none");
         jobs.push_back(dense_job(one));
         require(&std::get<0>(one)->set() == &std::get<0>(layers[0])->set(), "layers of different instruction sets");
     }

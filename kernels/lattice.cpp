@@ -85,11 +85,11 @@ struct Model {
           const Array<int16_t, 3>& differences, const Array<int16_t, 3>& scales_across, int32_t least, int32_t most,
           int32_t first_index, int precision, double fewest_bits, const Array<int32_t, 1>& offsets,
           const Array<int32_t, 1>& row_starts, const Array<uint16_t, 1>& cumulative)
-        : model(PackedTables(precision, fewest_bits, offsets.data(), row_starts.data(), offsets.size(), cumulative.data(),
-                             nullptr, kBucketBits),
+        : model((require(offsets.size() + 1 == row_starts.size(), "tables that do not fit"), PackedTables(precision, fewest_bits, offsets.data(), row_starts.data(), offsets.size(), cumulative.data(),
+                             nullptr, kBucketBits)),
                 means.shape(1), least, most, first_index) {
         const size_t steps = means.shape(0), channels = means.shape(1);
-        require(offsets.size() + 1 == row_starts.size(), "tables that do not fit");
+        require(channels <= UINT16_MAX / kNeighbours, "more channels than places of weights");
         const auto fits = [&](const Array<int16_t, 3>& weights, size_t inputs) {
             require(weights.shape(0) == steps && weights.shape(1) == channels && weights.shape(2) == inputs,
                     "weights of another shape");
@@ -111,7 +111,10 @@ struct Model {
                       size_t positions) const {
         require(counts.size() == model.steps() && own.size() == positions, "places of another unit");
         size_t all = 0;
-        for (size_t step = 0; step < counts.size(); ++step) all += static_cast<size_t>(counts.data()[step]);
+        for (size_t step = 0; step < counts.size(); ++step) {
+            require(counts.data()[step] >= 0, "places of another unit");
+            all += static_cast<size_t>(counts.data()[step]);
+        }
         const auto first = static_cast<size_t>(counts.data()[0]);
         require(all == positions && neighbours.size() == kNeighbours * (all - first), "places of another unit");
         const auto limit = static_cast<int32_t>(positions);

@@ -4,14 +4,13 @@ import os
 import subprocess
 import sys
 import tarfile
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 from tiny_training import RECIPE, write_pictures
 
-from rarefy.codecs.registry import build, find
+from rarefy.codecs.registry import build
 from rarefy.errors import OptionError, WeightsError
 from rarefy.tools.bundle import recipe_text, write_bundle
 from rarefy.tools.checkpoint import write_weights
@@ -131,8 +130,7 @@ def test_links_are_packed_as_what_they_lead_to(recipe_file: Path, pictures: Path
 def test_a_codec_of_another_package_is_told(
     recipe_file: Path, pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    entry = replace(find("walloc-image"), home="elsewhere.codec:Mine")
-    monkeypatch.setattr("rarefy.tools.bundle.find", lambda name: entry)
+    monkeypatch.setattr("rarefy.tools.bundle.is_own", lambda name: False)
     with pytest.raises(OptionError, match="of another package"):
         write_bundle(tmp_path / "run.tar", read_recipe(recipe_file, []), [pictures], None, [], 60)
     assert not (tmp_path / "run.tar").exists()

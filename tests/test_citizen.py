@@ -22,6 +22,7 @@ from conformance.streams import path_of
 from settings import SETTINGS, surroundings
 
 import rarefy
+from rarefy.entropy.precision import full_float32
 from rarefy.errors import RarefyError
 
 GROWTH = 2_000_000  # bytes that many calls may leave behind: caches of the allocator
@@ -183,3 +184,16 @@ def test_an_interrupted_call_leaves_the_rest_as_it_was(monkeypatch: pytest.Monke
                 rarefy.decode(path_of(name, "rfy").read_bytes())
     assert surroundings() == before
     assert same(use(), expected)
+
+
+def test_full_float32_is_what_it_says() -> None:
+    """This processor may compute alike whatever the settings are, so they are looked at themselves."""
+    backend = torch.backends.mkldnn.matmul  # type: ignore[attr-defined]
+    before = backend.fp32_precision
+    try:
+        backend.fp32_precision = "bf16"
+        with full_float32(torch.device("cpu")):
+            assert backend.fp32_precision == "ieee"
+        assert backend.fp32_precision == "bf16"
+    finally:
+        backend.fp32_precision = before

@@ -1,5 +1,6 @@
 """Files that somebody altered or invented: an error of ours or a picture, soon, in bounded memory; nothing else."""
 
+import json
 import random
 import re
 import subprocess
@@ -11,23 +12,26 @@ from time import perf_counter
 
 import numpy as np
 import pytest
+import torch
 from conformance.fixture import load, registered
 from conformance.streams import path_of
 from fuzz.mutation import changed, mutate
 from fuzz.sealing import crc, varint
 from numpy.typing import NDArray
+from safetensors.torch import save_file
 
 import rarefy
 from rarefy.codecs import api, container
+from rarefy.codecs.audio_kinds import _samples_in_chunks
 from rarefy.codecs.base import Codec
 from rarefy.codecs.container import File, Header, Unit
 from rarefy.codecs.encoding import Encoder
 from rarefy.codecs.header import write_header
 from rarefy.codecs.limits import Limits
 from rarefy.codecs.media import Image
-from rarefy.codecs.weights import candidates
+from rarefy.codecs.weights import candidates, read_weights
 from rarefy.entropy import coder
-from rarefy.errors import ChecksumError, FormatError, LimitError, RarefyError, TruncatedError
+from rarefy.errors import ChecksumError, FormatError, LimitError, RarefyError, TruncatedError, WeightsError
 
 if not candidates("image"):
     pytest.skip('no weights of codec "image" are here', allow_module_level=True)
@@ -294,7 +298,7 @@ for data in [hostile[i : i + 100] for i in range(0, len(hostile), 100)]:
             codec.decode(data)
         except RarefyError:
             refused += 1
-        times.append(time.perf_counter() - begin)
+        times.append(perf_counter() - begin)
     slowest = max(slowest, min(times))
 print(refused, slowest, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - idle)
 """
@@ -361,3 +365,22 @@ def test_limits_of_the_caller_hold(small: bytes) -> None:
 def test_what_is_no_file_is_told(data: object) -> None:
     with pytest.raises(RarefyError):
         rarefy.decode(data)  # type: ignore[call-overload]
+
+
+def test_weights_that_claim_large_networks_build_none(tmp_path: Path) -> None:
+    for name, sizes in (("walloc-image", {"blocks": 10**9}), ("image", {"latents": 10**9}), ("image", {"width": 5000})):
+        path = tmp_path / "hostile.safetensors"
+        save_file({"a": torch.zeros(3, 4000)}, path, {"codec": name, "config": json.dumps(sizes)})
+        begin = perf_counter()
+        with pytest.raises(WeightsError, match="is more than its tensors have"):
+            read_weights(path)
+        assert perf_counter() - begin < 5
+
+
+def test_chunks_without_end_are_not_followed(tmp_path: Path) -> None:
+    path = tmp_path / "long.wav"
+    path.write_bytes(b"RIFF\xff\xff\xff\x7fWAVE" + b"junk\0\0\0\0" * 2_000_000)
+    begin = perf_counter()
+    with path.open("rb") as file:
+        assert _samples_in_chunks(file, path.stat().st_size) == (0, 0, False)
+    assert perf_counter() - begin < 0.5

@@ -223,6 +223,7 @@ WRONG: dict[str, Callable[[Any, Any, Any], list[Any]]] = {
     "other outputs": lambda layer, x, out: [(layer, x, None, None, out[..., :7])],
     "channels apart": lambda layer, x, out: [(layer, np.asfortranarray(x), None, None, out)],
     "a long constant": lambda layer, x, out: [(layer, x, None, np.zeros(9, np.int8), out)],
+    "another layer than one": lambda layer, x, out: [(None, x, None, None, out)],
     "other addends": lambda layer, x, out: [(layer, x, x, None, out)],
 }
 
@@ -231,7 +232,7 @@ WRONG: dict[str, Callable[[Any, Any, Any], list[Any]]] = {
 def test_arrays_that_do_not_fit_are_refused(wrong: str) -> None:
     from rarefy.kernels import _int8
 
-    with pytest.raises(ValueError, match=r"other|side by side"):
+    with pytest.raises(ValueError, match=r"other|side by side|is none"):
         _int8.dense(WRONG[wrong](*nothing_at_all()), 1)
 
 

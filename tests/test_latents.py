@@ -542,6 +542,15 @@ def test_states_of_others_are_refused(shards: Path) -> None:
     state = stream.state_dict(1, 2)
     with pytest.raises(OptionError, match="seed 1, this stream 0"):
         LatentStream(shards, batch_size=4).load_state_dict(state)
+    for name, options in (
+        ("shuffle", {"shuffle": 8}),
+        ("drop_last", {"drop_last": True}),
+        ("is_even", {"is_even": True}),
+        ("batch_size", {"batch_size": 3}),
+        ("rank", {"rank": 0, "ranks": 2}),
+    ):
+        with pytest.raises(OptionError, match=f"the state has {name}"):
+            LatentStream(shards, **{"batch_size": 4, "seed": 1, **options}).load_state_dict(state)  # type: ignore[arg-type]
     stream.load_state_dict(state)
     with pytest.raises(OptionError, match="of 2 workers, here are 1"):
         next(iter(stream))

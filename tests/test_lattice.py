@@ -1,6 +1,7 @@
 """The lattice bottleneck: every position once, after its neighbours; integers that code what the floats promise."""
 
 import copy
+import math
 import pickle
 from typing import Any
 
@@ -13,7 +14,7 @@ from settings import using
 
 from rarefy import kernels
 from rarefy.entropy import lattice_integers, rans
-from rarefy.entropy.lattice import COARSEST, NEIGHBOURS, Lattice, _places_on, places, steps
+from rarefy.entropy.lattice import COARSEST, KEPT_SHAPES, NEIGHBOURS, Lattice, _places_on, places, steps
 from rarefy.entropy.lattice_coding import LatticeCoder, _geometry, instruction_sets
 from rarefy.entropy.lattice_integers import LatticeIntegers, lattice_tables, scale_index
 from rarefy.errors import ChecksumError, FormatError, OptionError, RarefyError, WeightsError
@@ -234,6 +235,21 @@ def test_latents_that_are_no_numbers_are_refused() -> None:
     for value in (float("nan"), float("inf"), 1e9):
         with pytest.raises(WeightsError, match="not finite"):
             LATTICES[2].compress(torch.full((1, CHANNELS, 2, 2), value), 12800)
+
+
+def test_weights_that_16_bits_do_not_hold_are_refused() -> None:
+    for name, value in (("means", 40.0), ("scales", 1e4), ("differences", math.inf)):
+        lattice = Lattice(CHANNELS, axes=2, lambdas=(1e-3, 0.1))
+        with torch.no_grad():
+            getattr(lattice, name).fill_(value)
+        with pytest.raises(WeightsError, match="16 bits"):
+            lattice.make_exact()
+
+
+def test_shapes_are_not_kept_for_ever() -> None:
+    for extent in range(8, 8 + 3 * KEPT_SHAPES):
+        places(steps(2)[0], (extent, 8))
+    assert places.cache_info().currsize <= KEPT_SHAPES
 
 
 def test_half_precision_is_refused() -> None:

@@ -312,6 +312,13 @@ def test_limits_hold(coded: bytes) -> None:
             rarefy.decode(coded, limits=limits)
 
 
+def test_parts_that_are_no_numbers_are_told(coded: bytes) -> None:
+    with rarefy.open(coded) as file:
+        for use in (lambda: file.sound("0"), lambda: file.sound(0.0, "1"), lambda: file.latents("a")):  # type: ignore[arg-type]
+            with pytest.raises(OptionError):
+                use()
+
+
 def test_limits_hold_for_latents_too(coded: bytes) -> None:
     with rarefy.open(coded, limits=rarefy.Limits(samples=10_000)) as file, pytest.raises(LimitError):
         file.latents()
@@ -365,7 +372,8 @@ def peak_of(path: Path, seconds: int) -> int:
 
 
 @pytest.mark.slow
-def test_long_sounds_take_no_more_memory(tmp_path: Path) -> None:
+def test_long_sounds_take_no_more_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("rarefy.codecs.sound_encoding.KEPT_SAMPLES", 1000)  # shorter sounds are kept whole
     peak_of(tmp_path / "first.wav", 20)
     short, long = peak_of(tmp_path / "short.wav", 30), peak_of(tmp_path / "long.wav", 240)
     assert long < short + 2_000_000

@@ -15,10 +15,12 @@ from rarefy.codecs.base import Codec
 from rarefy.codecs.decoding import WHOLE_PIXELS, WINDOW
 from rarefy.codecs.encoding import TILE, Encoder, tile_for
 from rarefy.codecs.grid import Grid, common, divided, grown, multiplied, relative
+from rarefy.codecs.limits import Limits
 from rarefy.codecs.media import Image
 from rarefy.codecs.registry import codecs
 from rarefy.codecs.weights import candidates, load_codec
-from rarefy.errors import ChecksumError, FormatError, OptionError
+from rarefy.data import decode as latents_of
+from rarefy.errors import ChecksumError, FormatError, LimitError, OptionError
 from rarefy.tools.metrics import psnr
 
 Pixels = NDArray[np.uint8]
@@ -92,6 +94,43 @@ def test_several_units_show_the_picture_without_seams(codec: Codec, picture: Ima
     error = np.abs(decoded.pixels.astype(int) - picture.pixels)
     beside = error[:, [63, 64, 127, 128]].mean(), error[[63, 64]].mean()
     assert max(beside) < 1.6 * error.mean(), "errors gather where units meet"
+
+
+@pytest.mark.skipif(not candidates("walloc-image"), reason="no weights")
+def test_wavelets_see_beyond_their_units(photograph: Pixels) -> None:
+    """Their reach is their halo, so that units are what the whole picture has there; `image` reaches farther."""
+    codec, picture = load_codec("walloc-image"), Image(photograph)
+    units, whole = (
+        codec.decode(data, precision="float32") for data in (tiled(codec, picture), codec.encode(picture, 50))
+    )
+    assert np.abs(units.pixels.astype(int) - whole.pixels).max() <= 2
+
+
+def test_files_of_several_qualities_decode_in_one_call(codec: Codec, photograph: Pixels) -> None:
+    datas = [codec.encode(Image(photograph), quality) for quality in (20, 90, 20)]
+    for each, alone in zip(rarefy.decode(datas), map(rarefy.decode, datas), strict=True):
+        assert np.abs(each.pixels.astype(int) - alone.pixels).max() <= 2
+
+
+def test_every_way_to_read_keeps_to_limits(codec: Codec, photograph: Pixels) -> None:
+    data, limits = codec.encode(Image(photograph), 50), Limits(pixels=1000)
+    for read in (
+        lambda: rarefy.decode(data, limits=limits),
+        lambda: rarefy.open(data, limits=limits).image(),
+        lambda: api.decode_tensors([data], limits=limits),
+        lambda: latents_of([data], limits=limits),
+    ):
+        with pytest.raises(LimitError):
+            read()
+
+
+def test_an_alpha_without_bytes_is_told(codec: Codec, picture: Image) -> None:
+    file = container.read(codec.encode(picture, 50))
+    empty = replace(file.units[0], sections={**file.units[0].sections, "alpha": b""})
+    data = container.write(container.File(file.header, [empty], file.metadata))
+    for read in (rarefy.decode, api.verify):
+        with pytest.raises(FormatError):
+            read(data)
 
 
 def test_regions_equal_the_crop(codec: Codec, picture: Image) -> None:

@@ -15,7 +15,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 import rarefy
-from rarefy.codecs.registry import find
+from rarefy.codecs.registry import is_own
 from rarefy.errors import OptionError
 from rarefy.tools.checkpoint import pieces_in
 from rarefy.tools.pools import files_of
@@ -55,7 +55,7 @@ def write_bundle(
     options: further arguments of `rarefy train` for the other machine. Raises OptionError where the held-back data have
     no room.
     """
-    if not find(recipe.codec).home.startswith("rarefy."):
+    if not is_own(recipe.codec):
         raise OptionError(f'codec "{recipe.codec}" is of another package, which a bundle does not hold')
     if lost := [str(folder) for folder in folders if not folder.is_dir()]:
         raise OptionError(f"no such folder: {', '.join(lost)}")

@@ -125,8 +125,9 @@ def cost(reference: Codec, codec: Codec, pictures: list[Path]) -> list[dict[str,
 
 
 def _export(a: argparse.Namespace) -> int:
-    name = json.loads((a.run / "recipe.json").read_text())["codec"]
-    files = files_of(name, a.data, a.held_back_one_in, held_back=False)
+    recipe = json.loads((a.run / "recipe.json").read_text())
+    name, one_in = recipe["codec"], recipe["data"]["held_back_one_in"]
+    files = files_of(name, a.data, one_in, held_back=False)
     if not files:
         raise WeightsError("no training data to calibrate on: name its folder with --data")
     step = max(1, len(files) // a.pictures)
@@ -137,7 +138,7 @@ def _export(a: argparse.Namespace) -> int:
     size = a.output.stat().st_size / 1e6
     largest, limit = codec.prove_bounds()
     print(f"{a.output}: {size:.1f} MB, sha256 {digest.hex()}, largest sum {largest} of {limit}", file=sys.stderr)
-    held_back = readable_files_of(name, files_of(name, a.data, a.held_back_one_in, held_back=True)[: a.pictures])
+    held_back = readable_files_of(name, files_of(name, a.data, one_in, held_back=True)[: a.pictures])
     if not held_back:
         print("rarefy: hint: nothing is held back, so what the export costs is not measured", file=sys.stderr)
         return 0
@@ -314,7 +315,6 @@ def parser() -> argparse.ArgumentParser:
     e.add_argument("-o", "--output", type=Path, required=True, help="the safetensors file to write")
     e.add_argument("--data", type=Path, nargs="+", required=True, help="folders of the training data, to calibrate on")
     e.add_argument("--pictures", type=int, default=12, help="how many files of it")
-    e.add_argument("--held-back-one-in", type=int, default=50, help="as in the recipe")
     e.set_defaults(action=_export)
     m = verbs.add_parser("mean", help="the mean of a run's weights and those that it started from, or others like them")
     m.add_argument("run", type=Path, help="folder of a complete run")

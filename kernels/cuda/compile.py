@@ -115,8 +115,14 @@ def _keep(path: Path, cubin: bytes) -> None:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.NamedTemporaryFile(dir=path.parent, delete=False) as file:
-            file.write(sha256(cubin).digest() + cubin)
-        os.replace(file.name, path)
+            name = Path(file.name)
+            try:
+                file.write(sha256(cubin).digest() + cubin)
+                file.flush()
+                os.replace(name, path)
+            except OSError:
+                name.unlink(missing_ok=True)
+                raise
     except OSError:  # a home without room or right to write: the next process compiles again
         return
 

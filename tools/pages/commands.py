@@ -10,11 +10,12 @@ from typing import Literal
 from rarefy.codecs.registry import codecs
 from rarefy.tools import cli
 from rarefy.tools.commands.encode import PICTURES
+from rarefy.tools.commands.sound_files import SOUNDS
 
 FILE_SUFFIX = ".rfy"
 # What parsers do not say: how the names of the files end that an argument asks for, by command and argument ...
 SUFFIXES: dict[tuple[str, str], frozenset[str]] = {
-    ("rarefy encode", "inputs"): PICTURES,
+    ("rarefy encode", "inputs"): PICTURES | SOUNDS,
     ("rarefy train", "recipe"): frozenset({".toml"}),
     ("rarefy train", "start"): frozenset({".safetensors"}),
     ("rarefy weights verify", "file"): frozenset({".safetensors"}),

@@ -67,6 +67,8 @@ def decode_stack(data: bytes, shape: Sequence[int] | None = None) -> Pixels:
     expected = None if shape is None else stack_shape(shape)
     if expected is not None:
         _check(files, expected)
+    if any(read_info(file).medium != "image" for file in files):
+        raise FormatError("the chunk holds a sound: it belongs to no array of pictures")
     pictures = [np.asarray(image) for image in rarefy.decode([*files])]
     channels = max(picture.shape[2] for picture in pictures) if expected is None else expected[3]
     stack = _stack([_with_channels(picture, channels) for picture in pictures])

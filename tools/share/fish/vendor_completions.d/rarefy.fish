@@ -32,7 +32,7 @@ complete -c rarefy -n '__rarefy_at rarefy' -a weights -d 'make, convert and chec
 complete -c rarefy -n '__rarefy_at rarefy' -a bench -d 'measure rate, fidelity and speed against other codecs'
 complete -c rarefy -n '__rarefy_at rarefy' -s h -l help -d 'show this help message and exit'
 complete -c rarefy -n '__rarefy_at rarefy' -l version -d 'show program\'s version number and exit'
-complete -c rarefy -n '__rarefy_at rarefy encode' -f -a '(__rarefy_files avif bmp gif heic heif ico jfif jpeg jpg jxl pbm pgm png pnm ppm tif tiff webp)'
+complete -c rarefy -n '__rarefy_at rarefy encode' -f -a '(__rarefy_files aac aif aiff au avif bmp caf flac gif heic heif ico jfif jpeg jpg jxl m4a mp3 oga ogg opus pbm pgm png pnm ppm tif tiff w64 wav wave webp)'
 complete -c rarefy -n '__rarefy_at rarefy encode' -s h -l help -d 'show this help message and exit'
 complete -c rarefy -n '__rarefy_at rarefy encode' -s o -r -F -d 'output file, folder, or - (default: next to the input)'
 complete -c rarefy -n '__rarefy_at rarefy encode' -s f -d 'overwrite files that exist'
@@ -145,7 +145,6 @@ complete -c rarefy -n '__rarefy_at rarefy weights export' -s h -l help -d 'show 
 complete -c rarefy -n '__rarefy_at rarefy weights export' -s o -l output -r -F -d 'the safetensors file to write'
 complete -c rarefy -n '__rarefy_at rarefy weights export' -l data -r -f -a '(__fish_complete_directories)' -d 'folders of the training data, to calibrate on'
 complete -c rarefy -n '__rarefy_at rarefy weights export' -l pictures -x -d 'how many files of it'
-complete -c rarefy -n '__rarefy_at rarefy weights export' -l held-back-one-in -x -d 'as in the recipe'
 complete -c rarefy -n '__rarefy_at rarefy weights mean' -f -a '(__fish_complete_directories)'
 complete -c rarefy -n '__rarefy_at rarefy weights mean' -F
 complete -c rarefy -n '__rarefy_at rarefy weights mean' -s h -l help -d 'show this help message and exit'
