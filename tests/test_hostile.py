@@ -298,7 +298,7 @@ for data in [hostile[i : i + 100] for i in range(0, len(hostile), 100)]:
             codec.decode(data)
         except RarefyError:
             refused += 1
-        times.append(perf_counter() - begin)
+        times.append(time.perf_counter() - begin)
     slowest = max(slowest, min(times))
 print(refused, slowest, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - idle)
 """
