@@ -110,6 +110,8 @@ def read_weights(path: Path) -> AnyCodec:
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
         with torch.random.fork_rng(devices=[]):  # the weights that networks begin with are not drawn from the caller's
             config = json.loads(facts["config"])
+            if not isinstance(config, dict):
+                raise ValueError("its config is no table")
             if is_own(facts["codec"]):
                 _require_possible(config, tensors)
             codec = build(facts["codec"], config)

@@ -375,6 +375,9 @@ def test_weights_that_claim_large_networks_build_none(tmp_path: Path) -> None:
         with pytest.raises(WeightsError, match="is more than its tensors have"):
             read_weights(path)
         assert perf_counter() - begin < 5
+    save_file({"a": torch.zeros(3)}, path, {"codec": "image", "config": "[1]"})
+    with pytest.raises(WeightsError, match="no table"):
+        read_weights(path)
 
 
 def test_chunks_without_end_are_not_followed(tmp_path: Path) -> None:
