@@ -30,6 +30,7 @@ from rarefy.codecs.media import Image as Picture
 from rarefy.codecs.weights import candidates, load_codec
 from rarefy.data import Batch, Crop, LatentDataset, LatentStream, collate, compute_statistics, decode
 from rarefy.data import index as indices
+from rarefy.data.crops import chance, cut
 from rarefy.data.decoding import has_integers, read_files
 from rarefy.data.order import Order, Reader
 from rarefy.data.webdataset import decoder
@@ -413,6 +414,28 @@ def test_every_sample_comes_once(
         assert given == sorted(span) or (is_even and len(set(given)) == len(given) and set(given) < set(span))
     if is_even:
         assert len({len(batches) for batches in every}) == 1
+
+
+def test_crops_reach_every_place_along_each_axis_by_itself() -> None:
+    rows, columns = torch.meshgrid(torch.arange(8), torch.arange(7), indexing="ij")
+    places = torch.stack([rows, columns])
+    bits = chance(3, 1, range(2000))
+    parts = cut([places] * 2000, (4, 5), bits, str)
+    found = {(int(part[0, 0, 0]), int(part[1, 0, 0])) for part in parts}
+    assert found == {(row, column) for row in range(5) for column in range(3)}
+
+
+def test_files_come_in_another_order_each_epoch_and_readers_draw_by_themselves() -> None:
+    starts = np.arange(0, 1001, 100)
+    firsts = {
+        next(iter(Order(starts, 1, 0, False, 8, False).samples(epoch, Reader(0, 1)))) // 100 for epoch in range(20)
+    }
+    assert len(firsts) > 4
+    whole = Order(np.array([0, 2000]), 50, 0, False, 8, False)
+    drawn = [np.array(list(whole.samples(0, Reader(number, 2)))) - 1000 * number for number in range(2)]
+    assert not np.array_equal(*drawn)
+    end = list(Order(np.array([0, 40]), 64, 0, False, 8, False).samples(0, Reader(0, 1)))
+    assert end != sorted(end)  # less than a buffer is mixed too
 
 
 def test_the_order_is_mixed_and_of_seed_and_epoch() -> None:
