@@ -312,6 +312,16 @@ def test_limits_hold(coded: bytes) -> None:
             rarefy.decode(coded, limits=limits)
 
 
+@pytest.mark.parametrize(("channels", "rate"), [(1, 24_000), (2, 44_100)])
+@pytest.mark.parametrize("subtype", ["PCM_U8", "PCM_16", "PCM_24", "PCM_32", "FLOAT"])
+def test_headers_say_how_loud_and_how_fine_a_sound_was(channels: int, rate: int, subtype: str) -> None:
+    """A root of the mean square of 0.2 is twice that of what is coded: eight steps of an eighth of a doubling."""
+    samples = np.full((channels, 3000), 0.2, np.float32)
+    samples[:, ::2] *= -1
+    header = container.read(rarefy.encode(Audio(samples, rate, subtype))).header
+    assert (header.level, header.sample_format, header.length, header.channels) == (8, subtype, 3000, channels)
+
+
 def test_parts_that_are_no_numbers_are_told(coded: bytes) -> None:
     with rarefy.open(coded) as file:
         for use in (lambda: file.sound("0"), lambda: file.sound(0.0, "1"), lambda: file.latents("a")):  # type: ignore[arg-type]
