@@ -15,16 +15,15 @@ from rarefy.errors import FormatError, OptionError, UnsupportedError
 FILE = "manifest.json"
 FORMAT, FORMAT_VERSION = "rarefy-shards", 0
 SHARD = re.compile(r"latents-(\d{6,})\.tar")
-LABELS = ("folder", "json", "none")
 
 
 @dataclass(frozen=True)
 class Settings:
     """What all samples of a folder of shards have in common.
 
-    weights: the SHA-256 in hex. quality: 0 to 100. label: where labels come from, one of `LABELS`. source: the name of
-    the folder that is packed. format_version: that of the `.rfy` files. seconds: of the pieces that sounds were cut
-    into, None where each file is a sample.
+    weights: the SHA-256 in hex. quality: 0 to 100. label: where labels come from, "folder", "json" or "none".
+    source: the name of the folder that is packed. format_version: that of the `.rfy` files. seconds: of the pieces that
+    sounds were cut into, None where each file is a sample.
     """
 
     codec: str

@@ -60,9 +60,7 @@ class SoundAnchor:
 
 SOUND_ANCHORS = {
     "opus": SoundAnchor("libopus", "ogg", (48_000,), 6_000, 510_000, {"vbr": "on"}),
-    "mp3": SoundAnchor(
-        "libmp3lame", "mp3", (16_000, 22_050, 24_000, 32_000, 44_100, 48_000), 8_000, 320_000, {"abr": "1"}
-    ),
+    "mp3": SoundAnchor("libmp3lame", "mp3", MP3_RATES, 8_000, 320_000, {"abr": "1"}),
 }
 
 

@@ -20,9 +20,9 @@ from rarefy.codecs.audio import open_audio
 from rarefy.codecs.audio_resampling import resample_blocks
 from rarefy.codecs.audio_source import Samples
 from rarefy.codecs.audio_writing import AudioWriter
+from rarefy.codecs.suffixes import SOUNDS
 from rarefy.errors import MediaError
 from rarefy.tools import environment
-from rarefy.tools.commands.sound_files import SOUNDS
 
 RATE = 44_100
 PART_SECONDS = 10  # of the part that is decoded alone

@@ -15,10 +15,10 @@ import numpy as np
 from rarefy.codecs import api
 from rarefy.codecs.audio import Audio, read_audio
 from rarefy.codecs.audio_source import Samples
+from rarefy.codecs.suffixes import SOUNDS
 from rarefy.errors import MediaError
 from rarefy.tools import environment
 from rarefy.tools.anchors_sound import SOUND_ANCHORS
-from rarefy.tools.commands.sound_files import SOUNDS
 from rarefy.tools.sound_metrics import mel_distance, si_sdr
 
 Row = dict[str, Any]

@@ -21,12 +21,12 @@ from torch import Tensor
 
 from rarefy.codecs.folders import visible_files
 from rarefy.codecs.media import as_image
+from rarefy.codecs.suffixes import PICTURES
 from rarefy.errors import MediaError
 from rarefy.tools.synthetic import SIDE, draw_pictures
 from rarefy.tools.terminal import describe
 
 Result = TypeVar("Result")
-SUFFIXES = {".avif", ".webp", ".png", ".jpg", ".jpeg"}
 
 
 def is_held_back(name: str, one_in: int) -> bool:
@@ -36,10 +36,10 @@ def is_held_back(name: str, one_in: int) -> bool:
 
 def picture_files(folders: list[Path], one_in: int, held_back: bool) -> list[Path]:
     """The pictures of one side of the split, sorted by name."""
-    return [p for p in files_below(folders, SUFFIXES) if is_held_back(p.name, one_in) == held_back]
+    return [p for p in files_below(folders, PICTURES) if is_held_back(p.name, one_in) == held_back]
 
 
-def files_below(folders: list[Path], suffixes: set[str]) -> list[Path]:
+def files_below(folders: list[Path], suffixes: frozenset[str]) -> list[Path]:
     """The files with these suffixes, sorted; one that is in two of the folders comes once."""
     found = (folder / name for folder in folders for name in visible_files(folder))
     return sorted({os.path.abspath(p): p for p in found if p.suffix.lower() in suffixes}.values())

@@ -14,16 +14,16 @@ from torch import Tensor
 
 from rarefy.codecs.audio import read_audio
 from rarefy.codecs.audio_resampling import resample
+from rarefy.codecs.suffixes import SOUNDS
 from rarefy.errors import MediaError, OptionError
 from rarefy.tools.patches import files_below, is_held_back, read_each
 
-SUFFIXES = {".aif", ".aiff", ".flac", ".m4a", ".mp3", ".oga", ".ogg", ".opus", ".wav", ".webm"}
 _FULL = 1 << 15  # steps of int16 in full scale
 
 
 def sound_files(folders: list[Path], one_in: int, held_back: bool) -> list[Path]:
     """The sounds of one side of the split, sorted by name."""
-    return [p for p in files_below(folders, SUFFIXES) if is_held_back(p.name, one_in) == held_back]
+    return [p for p in files_below(folders, SOUNDS) if is_held_back(p.name, one_in) == held_back]
 
 
 def read_steps(path: Path, sample_rate: int) -> NDArray[np.int16]:

@@ -13,13 +13,13 @@ from rarefy.codecs.header import Header
 from rarefy.codecs.layout import read_head
 from rarefy.codecs.limits import Limits
 from rarefy.codecs.picture_kinds import SUFFIXES
+from rarefy.codecs.suffixes import SOUNDS
 from rarefy.errors import MediaError
 from rarefy.tools.commands.batch import Batch, Stages
 from rarefy.tools.commands.existing import check_output, without_done
 from rarefy.tools.commands.inputs import find, plan
 from rarefy.tools.commands.output import Report
 from rarefy.tools.commands.sound_files import (
-    SOUNDS,
     SavedSound,
     StoredSound,
     check_target_of_sound,

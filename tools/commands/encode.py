@@ -9,23 +9,20 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rarefy.codecs.container import read_info
-from rarefy.codecs.picture_kinds import SUFFIXES
 from rarefy.codecs.registry import find as find_codec
+from rarefy.codecs.suffixes import PICTURES, SOUNDS
 from rarefy.errors import MediaError, RarefyError
 from rarefy.tools.commands.batch import Batch, Stages
 from rarefy.tools.commands.existing import check_rarefy_file, without_done
 from rarefy.tools.commands.inputs import find, plan
 from rarefy.tools.commands.output import Report, source_name
 from rarefy.tools.commands.rate import target_of
-from rarefy.tools.commands.sound_files import SOUNDS, EncodedSound, SoundOriginal, encode_file, takes_sound
+from rarefy.tools.commands.sound_files import EncodedSound, SoundOriginal, encode_file, takes_sound
 from rarefy.tools.files import Job, check_target, is_stream, read_bytes, write_bytes
 from rarefy.tools.terminal import STANDARD_STREAM, USAGE, Refusal, Terminal
 
 if TYPE_CHECKING:
     from rarefy.codecs.media import Image
-
-# What is looked for in folders; a file that is named is taken whatever its suffix
-PICTURES = frozenset(SUFFIXES) | {".gif", ".ico", ".pbm", ".pnm", ".jfif"}
 
 
 @dataclass(frozen=True)

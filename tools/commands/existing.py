@@ -10,8 +10,8 @@ from rarefy.codecs.audio_kinds import kind_of
 from rarefy.codecs.container import SIGNATURE, read
 from rarefy.codecs.limits import Limits
 from rarefy.codecs.picture_kinds import format_of
+from rarefy.codecs.suffixes import SOUNDS
 from rarefy.errors import FormatError, MediaError, RarefyError, TruncatedError, UnsupportedError
-from rarefy.tools.commands.sound_files import SOUNDS
 from rarefy.tools.files import Job
 from rarefy.tools.terminal import STANDARD_STREAM, Refusal
 

@@ -8,8 +8,8 @@ from typing import NamedTuple
 
 from rarefy.codecs.folders import may_be_file, visible_files, visible_folders
 from rarefy.codecs.picture_kinds import SUFFIXES
+from rarefy.codecs.suffixes import SOUNDS
 from rarefy.codecs.unfinished import is_special
-from rarefy.tools.commands.sound_files import SOUNDS
 from rarefy.tools.files import Job
 from rarefy.tools.terminal import STANDARD_STREAM, USAGE, Refusal, name_of
 

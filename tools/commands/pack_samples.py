@@ -10,12 +10,13 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from rarefy.codecs.registry import find as find_codec
+from rarefy.codecs.suffixes import PICTURES, SOUNDS
 from rarefy.data.manifest import Settings
 from rarefy.data.pieces import piece_count, piece_key, piece_length
 from rarefy.data.sources import Source, label_fields
 from rarefy.errors import MediaError
-from rarefy.tools.commands.encode import PICTURES, Original
-from rarefy.tools.commands.sound_files import SOUNDS, SoundOriginal
+from rarefy.tools.commands.encode import Original
+from rarefy.tools.commands.sound_files import SoundOriginal
 from rarefy.tools.files import read_bytes
 
 if TYPE_CHECKING:

@@ -22,11 +22,6 @@ if TYPE_CHECKING:
 
     from rarefy.codecs.audio_source import Samples
 
-# What is looked for in folders; a file that is named is taken whatever its suffix
-SOUNDS = frozenset(
-    {".aac", ".aif", ".aiff", ".au", ".caf", ".flac", ".m4a", ".mp3", ".oga", ".ogg", ".opus", ".wav", ".wave", ".w64"}
-)
-
 
 @dataclass(frozen=True)
 class SoundOriginal:

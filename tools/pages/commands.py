@@ -8,9 +8,8 @@ from pathlib import Path
 from typing import Literal
 
 from rarefy.codecs.registry import codecs
+from rarefy.codecs.suffixes import PICTURES, SOUNDS
 from rarefy.tools import cli
-from rarefy.tools.commands.encode import PICTURES
-from rarefy.tools.commands.sound_files import SOUNDS
 
 FILE_SUFFIX = ".rfy"
 # What parsers do not say: how the names of the files end that an argument asks for, by command and argument ...
