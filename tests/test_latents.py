@@ -3,6 +3,7 @@
 import io
 import itertools
 import json
+import os
 import pickle
 import re
 import runpy
@@ -366,8 +367,10 @@ def test_the_index_is_kept_and_made_anew(shards: Path, tmp_path: Path, monkeypat
     (tmp_path / indices.CACHE).write_bytes((tmp_path / indices.CACHE).read_bytes()[:500])
     assert LatentDataset(tmp_path)[3].key == first[3].key and len(reads) == 2 * count
     last = max(tmp_path.glob("*.tar"))
+    os.utime(last, ns=(1, 1))  # written anew, as large as before
+    assert LatentDataset(tmp_path)[3].key == first[3].key and len(reads) == 3 * count
     last.unlink()
-    assert len(LatentDataset(tmp_path)) < COUNT and len(reads) == 3 * count - 1
+    assert len(LatentDataset(tmp_path)) < COUNT and len(reads) == 4 * count - 1
     one = LatentDataset(tmp_path / "latents-000000.tar")
     assert one[0].key == first[0].key and len(one) < len(first)
 

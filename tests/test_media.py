@@ -186,6 +186,16 @@ def test_orientation_in_xmp_alone_is_applied_and_taken_out(spelling: str) -> Non
     assert image.xmp == spelling.replace("6", "1").encode()
 
 
+def test_orientation_in_exif_goes_before_that_in_xmp() -> None:
+    pixels = noise(5, 8)
+    xmp = b'<d tiff:Orientation="3"/>'
+    image = as_image(saved(pil_of(pixels), "WEBP", lossless=True, exif=exif_with(6), xmp=xmp))
+    assert np.array_equal(image.pixels, np.rot90(pixels, -1))
+    assert (image.exif, image.xmp) == (exif_with(1), xmp.replace(b"3", b"1"))
+    upright = as_image(saved(pil_of(pixels), "WEBP", lossless=True, exif=exif_with(1), xmp=xmp))
+    assert np.array_equal(upright.pixels, pixels)
+
+
 @pytest.mark.parametrize(
     "exif",
     [
