@@ -2,13 +2,14 @@
 
 import errno
 import os
+import warnings
 from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
 
-from rarefy.errors import OptionError, RarefyError
+from rarefy.errors import OptionError, RarefyError, RarefyWarning
 
 HAS_LOCKS = find_spec("fcntl") is not None  # not on Windows
 NO_LOCKS = {errno.ENOSYS, errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EINVAL, errno.EBADF}  # of file systems
@@ -84,7 +85,7 @@ def hold(folder: Path, work: str) -> int:
 
 @contextmanager
 def held(folder: Path, work: str) -> Iterator[None]:
-    """Make a folder and hold it meanwhile, where the system and its file system know locks.
+    """Make a folder and hold it meanwhile; a RarefyWarning says so where its system or file system knows no locks.
 
     Raises OptionError where another process does `work` there.
     """
@@ -95,6 +96,8 @@ def held(folder: Path, work: str) -> Iterator[None]:
     except OSError as error:
         if error.errno not in NO_LOCKS:
             raise
+    if descriptor is None:
+        warnings.warn(f"{folder}: no locks here: see that nothing else is {work} there", RarefyWarning, stacklevel=3)
     try:
         yield
     finally:

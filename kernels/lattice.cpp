@@ -74,6 +74,13 @@ std::vector<Term> terms_of(const Array<int16_t, 3>& weights, size_t step, size_t
     return terms;
 }
 
+PackedTables packed(int precision, double fewest_bits, const Array<int32_t, 1>& offsets,
+                    const Array<int32_t, 1>& row_starts, const Array<uint16_t, 1>& cumulative) {
+    require(offsets.size() + 1 == row_starts.size(), "tables that do not fit");
+    return PackedTables(precision, fewest_bits, offsets.data(), row_starts.data(), offsets.size(), cumulative.data(),
+                        nullptr, kBucketBits);
+}
+
 struct Model {
     LatticeModel model;
     std::unique_ptr<LatticeGroups> groups;
@@ -85,9 +92,7 @@ struct Model {
           const Array<int16_t, 3>& differences, const Array<int16_t, 3>& scales_across, int32_t least, int32_t most,
           int32_t first_index, int precision, double fewest_bits, const Array<int32_t, 1>& offsets,
           const Array<int32_t, 1>& row_starts, const Array<uint16_t, 1>& cumulative)
-        : model((require(offsets.size() + 1 == row_starts.size(), "tables that do not fit"), PackedTables(precision, fewest_bits, offsets.data(), row_starts.data(), offsets.size(), cumulative.data(),
-                             nullptr, kBucketBits)),
-                means.shape(1), least, most, first_index) {
+        : model(packed(precision, fewest_bits, offsets, row_starts, cumulative), means.shape(1), least, most, first_index) {
         const size_t steps = means.shape(0), channels = means.shape(1);
         require(channels <= UINT16_MAX / kNeighbours, "more channels than places of weights");
         const auto fits = [&](const Array<int16_t, 3>& weights, size_t inputs) {

@@ -21,11 +21,11 @@ from PIL import Image
 from safetensors.torch import save_file
 from torch import Tensor
 
-from rarefy.codecs.folders import hold
+from rarefy.codecs.folders import held, hold
 from rarefy.codecs.registry import build
 from rarefy.codecs.weights import candidates, load_codec
 from rarefy.entropy.likelihood import ROUNDINGS
-from rarefy.errors import MediaError, OptionError, WeightsError
+from rarefy.errors import MediaError, OptionError, RarefyWarning, WeightsError
 from rarefy.models.layers import PartialBlock
 from rarefy.tools.checkpoint import start_from, write_weights
 from rarefy.tools.evaluate import evaluate_held_back, read_pixels
@@ -665,12 +665,21 @@ def test_devices_that_are_not_here_are_told(recipe_file: Path, pictures: Path, t
 def test_two_trainings_do_not_share_a_folder(recipe_file: Path, pictures: Path, tmp_path: Path) -> None:
     line = command(recipe_file, pictures, tmp_path / "out", "--set", "train.minutes=0.001")[4:]
     (tmp_path / "out").mkdir()
-    held = hold(tmp_path / "out", "training")
+    lock = hold(tmp_path / "out", "training")
     with pytest.raises(OptionError, match="another process is training there"):
         train_main(line)
-    os.close(held)
+    os.close(lock)
     assert train_main(line) == 0
     assert train_main(line) == 0  # goes on from its end
+
+
+def test_a_file_system_without_locks_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def none(*_: object) -> None:
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr("fcntl.flock", none)
+    with pytest.warns(RarefyWarning, match="no locks here"), held(tmp_path / "out", "training"):
+        assert (tmp_path / "out").is_dir()
 
 
 def test_a_log_goes_on_where_the_state_does(tmp_path: Path) -> None:

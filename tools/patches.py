@@ -6,7 +6,6 @@ of each picture widen the range of scales and lift the quality of lossy sources.
 
 import hashlib
 import os
-import sys
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
@@ -25,6 +24,7 @@ from rarefy.codecs.suffixes import PICTURES
 from rarefy.errors import MediaError
 from rarefy.tools.synthetic import SIDE, draw_pictures
 from rarefy.tools.terminal import describe
+from rarefy.tools.training_log import say
 
 Result = TypeVar("Result")
 
@@ -65,7 +65,7 @@ def read_each(files: list[Path], read: Callable[[Path], Result], workers: int) -
         results = list(map(tried, files))
     for result in results:
         if isinstance(result, _LeftOut):
-            print(f"rarefy: warning: {result.reason}: left out", file=sys.stderr)
+            say(f"rarefy: warning: {result.reason}: left out")
     return [result for result in results if not isinstance(result, _LeftOut)]
 
 

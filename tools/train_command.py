@@ -120,7 +120,7 @@ def _train(a: argparse.Namespace, recipe: Recipe, device: torch.device) -> None:
     results = evaluate_held_back(model, a.data, recipe.data.held_back_one_in)
     (a.out / "held-back.json").write_text(json.dumps(results, indent=1) + "\n")
     for row in results:
-        print("quality {quality:3.0f}  {bits_per_pixel:.4f} bpp  {psnr:.2f} dB".format(**row), file=sys.stderr)
+        say("quality {quality:3.0f}  {bits_per_pixel:.4f} bpp  {psnr:.2f} dB".format(**row))
 
 
 def _device(name: str) -> torch.device:

@@ -7,6 +7,7 @@ and are made anew where that does not fit.
 import os
 import sys
 import tempfile
+from contextlib import suppress
 from hashlib import sha256
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -112,19 +113,17 @@ def _read(path: Path) -> bytes | None:
 
 
 def _keep(path: Path, cubin: bytes) -> None:
+    unfinished = None
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.NamedTemporaryFile(dir=path.parent, delete=False) as file:
-            name = Path(file.name)
-            try:
-                file.write(sha256(cubin).digest() + cubin)
-                file.flush()
-                os.replace(name, path)
-            except OSError:
-                name.unlink(missing_ok=True)
-                raise
+            unfinished = Path(file.name)
+            file.write(sha256(cubin).digest() + cubin)
+        os.replace(unfinished, path)
     except OSError:  # a home without room or right to write: the next process compiles again
-        return
+        if unfinished is not None:
+            with suppress(OSError):
+                unfinished.unlink(missing_ok=True)
 
 
 def _nvrtc() -> Any:
