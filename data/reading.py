@@ -10,7 +10,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -125,4 +124,9 @@ class Samples:
 
 def shared_number(value: int) -> Tensor:
     """A number that workers see change: int64 [1] in shared memory."""
-    return torch.from_numpy(np.array([value], np.int64)).share_memory_()
+    return shared_numbers(1).fill_(value)
+
+
+def shared_numbers(count: int) -> Tensor:
+    """Numbers that workers see change, 0 at first: int64 [count] in shared memory."""
+    return torch.zeros(count, dtype=torch.int64).share_memory_()

@@ -14,7 +14,7 @@ from torch.utils.data import IterableDataset, get_worker_info
 from rarefy.codecs.limits import Limits
 from rarefy.data.crops import NO_FLIP, Crop, SoundCrop
 from rarefy.data.order import Order, Reader
-from rarefy.data.reading import Samples, shared_number
+from rarefy.data.reading import Samples, shared_number, shared_numbers
 from rarefy.data.samples import Batch, make_batch
 from rarefy.data.statistics import Statistics, known_statistics
 from rarefy.errors import OptionError
@@ -76,6 +76,7 @@ class LatentStream(IterableDataset[Batch]):
         self._first = 0  # the worker whose turn it is in that state: a new `DataLoader` begins with its worker 0
         self._goes_on = False  # whether this copy of the stream begins there, if nobody else has
         self._taken = shared_number(_NOBODY)  # who has: one `DataLoader` with its workers, or a process by itself
+        self._begun = shared_numbers(1)  # which of its workers have: another `DataLoader` can draw the same number
 
     def __iter__(self) -> Iterator[Batch]:
         worker, workers = _worker()
@@ -83,13 +84,13 @@ class LatentStream(IterableDataset[Batch]):
             raise OptionError(
                 f"a worker cannot give tensors on {self._device}: take num_workers=0, or move batches without device="
             )
-        if self._is_mine():
+        if self._is_mine(worker):
             if self._workers != workers:
                 raise OptionError(
                     f"the state is of {self._workers} workers, here are {workers}: it fits the same number alone"
                 )
             self._goes_on = False
-            self._taken[0] = _iterating()
+            self._taken[0], self._begun[worker] = _iterating(), 1
         else:
             self._given, self._first = {}, 0
         self._workers = workers
@@ -100,12 +101,14 @@ class LatentStream(IterableDataset[Batch]):
             yield batch
         given.clear()
 
-    def _is_mine(self) -> bool:
+    def _is_mine(self, worker: int) -> bool:
         """Whether an iteration that begins here goes on from the state that was loaded.
 
         That is done once, by all workers of a `DataLoader`; those who come later begin anew.
         """
-        return self._goes_on and int(self._taken) in (_NOBODY, _iterating())
+        if not self._goes_on or int(self._taken) not in (_NOBODY, _iterating()):
+            return False
+        return worker >= len(self._begun) or not self._begun[worker]
 
     def _batch(self, numbers: list[int]) -> Batch:
         samples = self._samples
@@ -190,6 +193,7 @@ class LatentStream(IterableDataset[Batch]):
         self._given = {int(worker): count for worker, count in state["given"].items()}
         self._workers, self._first = state["workers"], state["first"]
         self._goes_on, self._taken = True, shared_number(_NOBODY)
+        self._begun = shared_numbers(state["workers"])
 
     def _after(self, batches: int, workers: int) -> tuple[dict[int, int], int]:
         """How many batches each worker has given after so many of all, and whose turn it is.

@@ -521,6 +521,18 @@ def test_a_state_is_gone_on_from_once(shards: Path, workers: int) -> None:
     assert [batch.keys for batch in loader] == whole
 
 
+def test_the_same_seed_before_each_epoch_loses_nothing(shards: Path) -> None:
+    stream = LatentStream(shards, batch_size=3, shuffle=8)
+    loader = DataLoader(stream, batch_size=None, num_workers=2)
+    stream.load_state_dict(stream.state_dict(2, 2))
+    epochs = []
+    for _ in range(3):
+        torch.manual_seed(0)  # the loader's workers draw the same seeds then
+        epochs.append([key for batch in loader for key in batch.keys])
+    assert len(epochs[0]) < len(epochs[1]) == stream.samples
+    assert epochs[1] == epochs[2]
+
+
 class Late:
     """Starts a worker after its loader has gone."""
 
