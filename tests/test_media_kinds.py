@@ -75,6 +75,14 @@ def gray_profile(exponent: float) -> bytes:
     return profile(b"GRAY", b"XYZ ", {b"wtpt": xyz(0.9642, 1, 0.8249), b"kTRC": gamma(exponent)})
 
 
+def gray_like_srgb(power: float) -> bytes:
+    """Make a gray profile with sRGB's curve (IEC 61966-2-1) as a table, to a power."""
+    x = np.linspace(0, 1, 1024)
+    light = np.where(x <= 0.04045, x / 12.92, ((x + 0.055) / 1.055) ** 2.4) ** power
+    table = b"curv\0\0\0\0" + struct.pack(">I", 1024) + np.rint(65535 * light).astype(">u2").tobytes()
+    return profile(b"GRAY", b"XYZ ", {b"wtpt": xyz(0.9642, 1, 0.8249), b"kTRC": table})
+
+
 def adobe_profile() -> bytes:
     """Make Adobe RGB (1998): its green is far outside of sRGB."""
     primaries = {b"rXYZ": (0.60974, 0.31111, 0.01947), b"gXYZ": (0.20528, 0.62567, 0.06087)}
@@ -126,6 +134,27 @@ def test_profiles_that_are_srgb_are_known() -> None:
     assert is_srgb(SRGB)
     for other in (adobe_profile(), gray_profile(1.0), ink_profile(), b"", b"nonsense" * 40, SRGB[:200]):
         assert not is_srgb(other)
+
+
+def test_srgb_in_other_words_differs_by_one_at_most() -> None:
+    """Profiles round their curves, and lcms what it makes of them: one of 255 is nothing, two are a colour."""
+    steps = np.arange(0, 256, 15, np.uint8)
+    answers: dict[int, bool] = {}
+    for power in np.linspace(1, 1.03, 31):
+        icc = gray_like_srgb(power)
+        source = ImageCms.ImageCmsProfile(io.BytesIO(icc))
+        flags = ImageCms.Flags.BLACKPOINTCOMPENSATION
+        turned = ImageCms.profileToProfile(
+            PIL.Image.fromarray(steps[np.newaxis]),
+            source,
+            ImageCms.createProfile("sRGB"),
+            ImageCms.Intent.RELATIVE_COLORIMETRIC,
+            "RGB",
+            flags=flags,
+        )
+        worst = int(np.abs(np.asarray(turned).astype(int) - steps[:, np.newaxis]).max())
+        assert answers.setdefault(worst, is_srgb(icc)) == is_srgb(icc)
+    assert {1: True, 2: False}.items() <= answers.items()
 
 
 def test_a_gray_profile_stays_with_a_gray_picture(tmp_path: Path) -> None:

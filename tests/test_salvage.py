@@ -9,6 +9,7 @@ import pytest
 from fuzz.mutation import changed, mutate
 from fuzz.sealing import crc, sealed
 
+from rarefy.codecs import salvage
 from rarefy.codecs.container import File, Header, Unit, read, write
 from rarefy.codecs.limits import Limits
 from rarefy.codecs.salvage import read_damaged
@@ -87,6 +88,31 @@ def test_units_are_found_without_an_index() -> None:
         altered = bytes(byte ^ source.randrange(1, 256) for byte in GRID[first : first + 9])
         check(GRID[:first] + altered + GRID[first + 9 : stop], untouched(first, first + 9) - {10, 11})
         check(GRID[:first] + GRID[first + 9 : stop], untouched(first, first + 9) - {10, 11})
+
+
+def test_a_search_ends_when_its_budget_is_spent(monkeypatch: pytest.MonkeyPatch) -> None:
+    cut = changed(GRID, STARTS[3], 0)[: BOUNDS[10] + 5]  # the size of unit 3 is gone, and the index with it
+    distance = STARTS[4] - STARTS[3]
+    for positions, found in ((distance - 2, [0, 1, 2]), (2 * distance + 2, [0, 1, 2, 4, 5, 6, 7, 8, 9])):
+        monkeypatch.setattr(salvage, "SEARCH_BYTES", positions * salvage._CANDIDATE_BYTES)
+        assert list(read_damaged(cut).units) == found
+
+
+def test_bytes_that_look_like_units_are_not_read_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every position names a unit as large as the rest of the file: each costs its bytes, until they are spent."""
+    monkeypatch.setattr(salvage, "SEARCH_BYTES", 1 << 22)
+    read = 0
+    is_whole = salvage.is_unit_whole
+
+    def counted(view: memoryview, head: salvage.Head, span: salvage.UnitSpan) -> bool:
+        nonlocal read
+        read += span.stop - span.payload
+        return is_whole(view, head, span)
+
+    monkeypatch.setattr(salvage, "is_unit_whole", counted)
+    hostile = GRID[: STARTS[0]] + bytes([0x90, 0x90, 0x05]) * 50_000
+    damaged = read_damaged(hostile)
+    assert not damaged.units and 1 << 20 < read < (1 << 22) + 5 * len(hostile)
 
 
 def test_an_index_that_lies_hides_nothing() -> None:
