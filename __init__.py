@@ -1,7 +1,7 @@
 """rarefy: learned neural codecs for pictures and sound; video and 3D are planned.
 
 `encode` and `decode` turn media into bytes and back, `open` reads a file on demand, `load` gives a codec as a torch
-module. Nothing here imports torch before it is needed.
+module, `verify` proves a file. Nothing here imports torch before it is needed.
 """
 
 from typing import TYPE_CHECKING, Any
@@ -20,7 +20,7 @@ from rarefy.errors import (
 )
 
 if TYPE_CHECKING:
-    from rarefy.codecs.api import decode, decode_tensors, encode, load, open
+    from rarefy.codecs.api import Reader, decode, decode_tensors, encode, load, open, verify
     from rarefy.codecs.audio import Audio
     from rarefy.codecs.limits import Limits
     from rarefy.codecs.media import Image
@@ -38,6 +38,7 @@ __all__ = [
     "OptionError",
     "RarefyError",
     "RarefyWarning",
+    "Reader",
     "TruncatedError",
     "UnsupportedError",
     "WeightsError",
@@ -47,6 +48,7 @@ __all__ = [
     "encode",
     "load",
     "open",
+    "verify",
 ]
 
 _HOMES = {
@@ -55,6 +57,8 @@ _HOMES = {
     "decode_tensors": "rarefy.codecs.api",
     "open": "rarefy.codecs.api",
     "load": "rarefy.codecs.api",
+    "verify": "rarefy.codecs.api",
+    "Reader": "rarefy.codecs.api",
     "Audio": "rarefy.codecs.audio",
     "Image": "rarefy.codecs.media",
     "Limits": "rarefy.codecs.limits",

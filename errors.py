@@ -18,7 +18,7 @@ class ChecksumError(FormatError):
 
 
 class LimitError(RarefyError):
-    """The header asks for more pixels, symbols or bytes than `Limits` allows."""
+    """A file asks for more than `Limits` allows, or a medium has more than any file may."""
 
 
 class UnsupportedError(RarefyError):
@@ -38,4 +38,4 @@ class OptionError(RarefyError, ValueError):
 
 
 class RarefyWarning(UserWarning):
-    """Something of a picture is left out or changed: said where `Image.notes` says it too."""
+    """Something of a picture or a sound is left out or changed: `notes` of the `Image` or `Audio` say it too."""

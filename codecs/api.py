@@ -1,4 +1,4 @@
-"""What `import rarefy` offers: encode, decode, open, load, and verify for the command line."""
+"""What `import rarefy` offers: encode, decode, decode_tensors, open, load and verify."""
 
 import math
 import os
@@ -19,7 +19,7 @@ from rarefy.codecs.base import Codec
 from rarefy.codecs.container import File, Header, Info
 from rarefy.codecs.decoding import Decoder, decode_alike, join, synthesise_alike
 from rarefy.codecs.grid import Box
-from rarefy.codecs.limits import Limits
+from rarefy.codecs.limits import FileLimits, Limits
 from rarefy.codecs.media import Image, as_image
 from rarefy.codecs.parallel import threads_of_torch, whole_number
 from rarefy.codecs.registry import find, find_for_file
@@ -31,7 +31,7 @@ from rarefy.codecs.targets import Target, encode_to
 from rarefy.codecs.weights import load_any, load_codec, require_device
 from rarefy.errors import FormatError, MediaError, OptionError
 
-Source = Any  # a path, bytes, a file, a PIL image, an array, a tensor or an Image
+Source = Any  # a path, bytes, a file, a PIL image, an array, a tensor, an Image or an Audio
 Data = bytes | bytearray | memoryview | str | os.PathLike[str]
 Item = TypeVar("Item")
 
@@ -95,10 +95,10 @@ def encode(
 
     quality: 0 (smallest) to 100; 50 if nothing is said. Instead of it one target: target_size in bytes, target_bpp in
     bits per pixel, target_kbps in thousands of bits per second of a sound (none is exceeded; all are filled to 99 % or
-    more), or target_psnr of a picture in dB (reached). effort: 0, or 1 to 6 for a search for files that cost less in
-    bits and error together (seconds a picture at 3, and twice as long with each one more). threads: of torch, while
-    this runs. precision: of the transforms, auto, float32 or bfloat16. Pictures of a list that have equal sizes run
-    through the networks together.
+    more, unless quality 100 takes less or a step of the quality is more than that), or target_psnr of a picture in dB
+    (reached). effort: 0, or 1 to 6 for a search for files that cost less in bits and error together (seconds a picture
+    at 3, and twice as long with each one more). threads: of torch, while this runs. precision: of the transforms, auto,
+    float32 or bfloat16. Pictures of a list that have equal sizes run through the networks together.
 
     Raises MediaError for what is neither, OptionError for options out of range and targets that no quality reaches.
     """
@@ -126,7 +126,8 @@ def encode(
             raise MediaError(f'this is a sound, and codec "{name}" is for pictures')
         data: list[bytes] = []
         kind = attrgetter("height", "width", "channels")
-        for group in _alike(map(as_image, items), kind, device):
+        images = (as_image(item, FileLimits()) for item in items)
+        for group in _alike(images, kind, device):
             data += _encode(group, coder, quality, target, precision, effort)
         return data if isinstance(source, list) else data[0]
 
@@ -195,8 +196,9 @@ def decode(
     rest is gray or silent, and `notes` say what is lost and why. Files of pictures of a list that have equal sizes and
     qualities run through the networks together.
 
-    Raises FormatError and its kinds for damaged files, LimitError, UnsupportedError, and WeightsError where the weights
-    it was made with are not here.
+    Raises FormatError and its kinds for damaged files, LimitError for those that ask for more than `limits`,
+    UnsupportedError for those of codecs and features that are not here, WeightsError where the weights it was made with
+    are not here, MediaError for a path that cannot be read, OptionError for options out of range.
     """
     require_device(device)
     with threads_of_torch(threads):
@@ -297,7 +299,10 @@ def load(codec: str = "image", device: str = "cpu") -> Any:
 
 
 def verify(data: Data, *, limits: Limits | None = None, threads: int | None = None) -> None:
-    """Prove every checksum, those of the decoded symbols too, without running the synthesis; raises what is wrong."""
+    """Prove every checksum of a `.rfy` file (bytes or a path), those of the decoded symbols too; no synthesis runs.
+
+    Raises FormatError and its kinds for damaged files, and whatever else `decode` would.
+    """
     file = container.read(_bytes(data), limits)
     units = dict(enumerate(file.units))
     with threads_of_torch(threads):
@@ -308,10 +313,10 @@ def verify(data: Data, *, limits: Limits | None = None, threads: int | None = No
 
 
 class Reader:
-    """An open `.rfy` file: `info` at once, pixels, samples or latents on demand.
+    """An open `.rfy` file: `info`, what the header says, at once; pixels, samples or latents on demand.
 
-    Use it in a `with` statement or close it. What is asked of a picture that the file does not hold, or of a sound, is
-    a MediaError.
+    Use it in a `with` statement or close it. Its bytes are read into memory. Asking a file of a sound for pixels, or
+    one of a picture for samples, raises MediaError.
     """
 
     def __init__(

@@ -161,22 +161,28 @@ def _source(file: BinaryIO, name: str, limits: Limits) -> Source:
     """Open by the first library that reads the file: soundfile, then av."""
     kind = kind_of(file, name)
     check_size(file, kind, name)
-    reasons = []
+    reasons, what = [], "is damaged, incomplete or of a kind that is not read"
     for package in ("soundfile", "av"):
         try:
             return _opened(package, file, kind, name, limits)
         except UnreadableError as error:
             reasons.append(f"{package}: {error}")
+            if isinstance(error, _NotInstalledError):
+                what = "cannot be read here"
         except LimitError as error:
             raise MediaError(f"{name}: {error}") from error
-    raise MediaError(f"{name} is damaged, incomplete or of a kind that is not read ({'; '.join(reasons)})")
+    raise MediaError(f"{name} {what} ({'; '.join(reasons)})")
+
+
+class _NotInstalledError(UnreadableError):
+    """The package that might read a file is not here: nothing is known of the file."""
 
 
 def _opened(package: str, file: BinaryIO, kind: str, name: str, limits: Limits) -> Source:
     try:
         import_module(package)
     except (ImportError, OSError) as error:  # OSError where the package has no libsndfile
-        raise UnreadableError("not installed, pip install 'rarefy[audio]'") from error
+        raise _NotInstalledError("not installed, pip install 'rarefy[audio]'") from error
     if package == "av":
         from rarefy.codecs.audio_av import AvSource
 

@@ -12,7 +12,7 @@ from rarefy.codecs import alpha, container
 from rarefy.codecs.container import ALPHA, File, Header
 from rarefy.codecs.decoding import WHOLE_PIXELS
 from rarefy.codecs.grid import Box, Grid, divided, extents, grown, relative
-from rarefy.codecs.limits import Limits
+from rarefy.codecs.limits import FileLimits
 from rarefy.codecs.media import Image
 from rarefy.codecs.parallel import side_by_side
 from rarefy.codecs.transparency import fill_invisible
@@ -58,9 +58,9 @@ class Encoder:
         if tile is None:
             tile = tile_for(*self.shape, codec.stride) if codec.has_regions else 0
         self.tile = tile
-        Limits().check_picture(*reversed(self.shape))  # what no decoder would take by default is no file
+        FileLimits().check_picture(*reversed(self.shape))
         self.grid = Grid(self.shape, self.tile)
-        Limits().check_units(len(self.grid))
+        FileLimits().check_units(len(self.grid))
         self._colours = [
             image.pixels if image.alpha is None else fill_invisible(image.pixels, image.alpha) for image in images
         ]
@@ -89,7 +89,7 @@ class Encoder:
         )
         metadata = {k: v for k in ("icc", "exif", "xmp") if (v := getattr(image, k)) is not None}
         for name, content in metadata.items():
-            Limits().check_metadata(len(content), name)
+            FileLimits().check_metadata(len(content), name)
         return container.write(File(header, units, metadata))
 
     def _unit(self, number: int, quality: int) -> list[container.Unit]:

@@ -169,7 +169,7 @@ def read_header(cursor: Cursor) -> tuple[Header, int]:
     version = cursor.number(1, "version")
     if version != VERSION:
         raise UnsupportedError(
-            f"the file has format version {version}, this rarefy reads version {VERSION}: install another"
+            f"the file has format version {version}, this rarefy reads version {VERSION}: take a release that reads it"
         )
     flags = cursor.number(1, "flags")
     medium = flags >> _MEDIUM_SHIFT

@@ -36,33 +36,44 @@ class Limits:
     def check_picture(self, width: int, height: int) -> None:
         """Raise LimitError if a picture of width x height pixels is too large."""
         picture = f"a picture of {width} x {height} pixels"
-        _check(max(width, height), self.side, "side", f"{picture} has a longer side")
-        _check(width * height, self.pixels, "pixels", f"{picture} has more pixels")
+        self._check(max(width, height), self.side, "side", f"{picture} has a longer side")
+        self._check(width * height, self.pixels, "pixels", f"{picture} has more pixels")
 
     def check_units(self, count: int) -> None:
         """Raise LimitError if a picture is cut into too many units."""
-        _check(count, self.units, "units", f"a picture in {count} units has more units")
+        self._check(count, self.units, "units", f"a picture in {count} units has more units")
 
     def check_symbols(self, count: int, where: str) -> None:
         """Raise LimitError if `where` ("unit 3") holds too many symbols."""
-        _check(count, self.symbols, "symbols", f"{where} holds {count} symbols, which is more")
+        self._check(count, self.symbols, "symbols", f"{where} holds {count} symbols, which is more")
 
     def check_metadata(self, size: int, name: str) -> None:
         """Raise LimitError if the section of metadata `name` is too large; size in bytes."""
-        _check(size, self.metadata_bytes, "metadata_bytes", f'metadata "{name}" has {size} bytes, which is more')
+        self._check(size, self.metadata_bytes, "metadata_bytes", f'metadata "{name}" has {size} bytes, which is more')
 
     def check_sound(self, sample_rate: int, channels: int, length: int) -> None:
         """Raise LimitError if a sound is too long or has too many channels; length in samples per channel."""
-        _check(channels, self.channels, "channels", f"a sound of {channels} channels has more channels")
-        _check(sample_rate, self.sample_rate, "sample_rate", f"a sound at {sample_rate} Hz has a higher sample rate")
+        self._check(channels, self.channels, "channels", f"a sound of {channels} channels has more channels")
+        self._check(
+            sample_rate, self.sample_rate, "sample_rate", f"a sound at {sample_rate} Hz has a higher sample rate"
+        )
         seconds = -(-length // max(sample_rate, 1))
-        _check(seconds, self.seconds, "seconds", f"a sound of {seconds} seconds is longer")
+        self._check(seconds, self.seconds, "seconds", f"a sound of {seconds} seconds is longer")
 
     def check_samples(self, count: int) -> None:
         """Raise LimitError if `count` samples, over all channels, are too many to hold in memory at once."""
-        _check(count, self.samples, "samples", f"a sound of {count} samples in memory at once has more")
+        self._check(count, self.samples, "samples", f"a sound of {count} samples in memory at once has more")
+
+    def _check(self, value: int, limit: int | None, name: str, claim: str) -> None:
+        if limit is not None and value > limit:
+            raise LimitError(f"{claim} than the limit of {limit}: {self._remedy(name)}")
+
+    def _remedy(self, name: str) -> str:
+        return f"raise it with Limits({name}=...) if you trust the source"
 
 
-def _check(value: int, limit: int | None, name: str, claim: str) -> None:
-    if limit is not None and value > limit:
-        raise LimitError(f"{claim} than the limit of {limit}: raise it with Limits({name}=...) if you trust the source")
+class FileLimits(Limits):
+    """What a file may have: no more than every reader takes that was told nothing."""
+
+    def _remedy(self, name: str) -> str:
+        return "files have no more, so that every reader takes them"

@@ -21,7 +21,7 @@ from rarefy.codecs.audio_source import Samples, bit_depth_of
 from rarefy.codecs.audio_tags import tag_bytes
 from rarefy.codecs.container import TAGS, File, Header
 from rarefy.codecs.header import SAMPLE_FORMATS, SPANS_A_SECOND
-from rarefy.codecs.limits import Limits
+from rarefy.codecs.limits import FileLimits
 from rarefy.codecs.parallel import side_by_side
 from rarefy.codecs.sound_layout import groups_of
 from rarefy.codecs.sound_level import gain_of, level_of
@@ -102,7 +102,7 @@ class SoundEncoder:
         self._rounds = rounds_of(effort, codec.name, codec.stereo.bottleneck, codec.mono.bottleneck)
         if not sound.length:
             raise MediaError("the sound is empty (no samples): there is nothing to encode")
-        Limits().check_sound(sound.sample_rate, sound.channels, sound.length)
+        FileLimits().check_sound(sound.sample_rate, sound.channels, sound.length)
         self.codec, self.sound, self.precision = codec, sound, precision
         is_long = sound.length * SPANS_A_SECOND > sound.sample_rate * codec.span
         self.span = codec.span if is_long else 0

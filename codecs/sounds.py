@@ -8,7 +8,7 @@ import numpy as np
 from rarefy.codecs.audio import Audio, AudioReader, open_audio
 from rarefy.codecs.audio_kinds import HEAD_BYTES, begins_like_sound
 from rarefy.codecs.container import File, Header
-from rarefy.codecs.limits import Limits
+from rarefy.codecs.limits import FileLimits, Limits
 from rarefy.codecs.parallel import whole_number
 from rarefy.codecs.registry import find_for_file
 from rarefy.codecs.salvage import DamagedFile
@@ -56,7 +56,7 @@ def encode_sound(
     if isinstance(source, Audio | AudioReader):
         return _encode(source, codec, quality, target, precision, effort)
     if hasattr(source, "read") or not is_array:
-        with open_audio(source) as reader:
+        with open_audio(source, FileLimits()) as reader:
             return _encode(reader, codec, quality, target, precision, effort)
     return _encode(_from_array(source, sample_rate), codec, quality, target, precision, effort)
 

@@ -415,3 +415,15 @@ def test_audio_says_what_it_is() -> None:
     assert repr(audio) == "Audio(2 x 12000 samples at 8000 Hz, PCM_24)"
     with pytest.raises(MediaError, match="sample rate"):
         Audio(audio.samples, 0)
+
+
+@pytest.mark.parametrize("missing", [("soundfile", "av"), ("av",)])
+def test_without_a_package_nobody_calls_a_file_damaged(
+    missing: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    damaged = b"RIFF" + struct.pack("<I", 4) + b"WAVE"
+    data = damaged if missing == ("av",) else encoded(steps(16, 1, 100), "WAV", "PCM_16")
+    for package in missing:
+        monkeypatch.setitem(sys.modules, package, None)
+    with pytest.raises(MediaError, match=r"cannot be read here \(.*av: not installed, pip install 'rarefy\[audio\]'\)"):
+        read_audio(data)

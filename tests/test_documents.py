@@ -106,3 +106,13 @@ def anchors(document: Path) -> set[str]:
 def test_nothing_is_left_to_fill_in(name: str) -> None:
     left = re.findall(r"TODO[\w-]*", (ROOT / name).read_text())
     assert not left, f"{name} still says {', '.join(left)}"
+
+
+def test_messages_that_are_explained_are_those_of_the_source() -> None:
+    section = (ROOT / "docs/QUESTIONS.md").read_text().split("## What does this message mean?")[1].split("## Words")[0]
+    messages = [row.split("|")[1].strip().strip("`") for row in section.splitlines() if row.startswith("| `")]
+    pieces = [piece.strip() for message in messages for piece in re.split(r"…|\bN\b|\b1\b", message)]
+    paths = [path for folder in ("codecs", "entropy", "tools") for path in (ROOT / folder).rglob("*.py")]
+    source = " ".join(re.sub(r'"\s+f?"', "", path.read_text()) for path in paths)  # sentences over several lines
+    assert len(messages) > 8
+    assert [piece for piece in pieces if piece.strip("() ") not in source] == []

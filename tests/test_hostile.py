@@ -31,7 +31,7 @@ from rarefy.codecs.limits import Limits
 from rarefy.codecs.media import Image
 from rarefy.codecs.weights import candidates, read_weights
 from rarefy.entropy import coder
-from rarefy.errors import ChecksumError, FormatError, LimitError, RarefyError, TruncatedError, WeightsError
+from rarefy.errors import ChecksumError, FormatError, LimitError, MediaError, RarefyError, TruncatedError, WeightsError
 
 if not candidates("image"):
     pytest.skip('no weights of codec "image" are here', allow_module_level=True)
@@ -348,7 +348,7 @@ def test_tiles_that_the_codec_has_not_are_told(tiny: Codec) -> None:
 def test_a_picture_in_too_many_units_is_refused(tiny: Codec) -> None:
     with registered(), pytest.raises(LimitError, match="in 36481 units"):
         rarefy.decode(claim(tiny, 191 * 16, 191 * 16, b"", tile=16))
-    with pytest.raises(LimitError, match="in 36481 units"):
+    with pytest.raises(LimitError, match=r"in 36481 units .* files have no more"):  # there is nothing to raise
         Encoder(tiny, [Image(np.zeros((191 * 16, 191 * 16, 1), np.uint8))], tile=16)
 
 
@@ -359,6 +359,13 @@ def test_limits_of_the_caller_hold(small: bytes) -> None:
             rarefy.decode(small, limits=limits)
         with pytest.raises(LimitError):
             api.verify(small, limits=limits)
+
+
+def test_what_no_reader_would_take_is_not_encoded() -> None:
+    with pytest.raises(MediaError, match=r"limit of 65535: files have no more"):
+        rarefy.encode(np.zeros((1, 65_536), np.uint8))
+    with pytest.raises(LimitError, match=r"limit of 64: files have no more"):
+        rarefy.encode(np.zeros((65, 8), np.float32), sample_rate=8000)
 
 
 @pytest.mark.parametrize("data", [3, None, 1.5, [b""], frozenset()], ids=repr)

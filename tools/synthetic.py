@@ -1,7 +1,7 @@
 """Drawn training pictures: stripes, checkerboards, noise, shapes and text.
 
 Photographs alone teach a network nothing about patterns that change from pixel to pixel, and what it then makes of them
-can be arbitrarily wrong. A few percent of these keep it sane, and screen content sharp.
+can be arbitrarily wrong. A few percent of these keep it sane.
 """
 
 import string

@@ -1,6 +1,6 @@
 """The trainer of every codec; `rarefy.tools.train_command` is its command.
 
-One flat loop: patches from memory, a quality drawn per patch, loss = bits per pixel + lambda * squared error, Muon for
+One flat loop: patches from memory, a quality drawn per patch, loss = powers of bits + lambda * squared error, Muon for
 hidden matrices and Adam for the rest, an exponential moving average of the weights. The state is saved at intervals and
 on SIGTERM or Ctrl-C, and the same command goes on from there exactly. It needs no compiled extension.
 """

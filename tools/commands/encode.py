@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rarefy.codecs.container import read_info
+from rarefy.codecs.limits import FileLimits
 from rarefy.codecs.registry import find as find_codec
 from rarefy.codecs.suffixes import PICTURES, SOUNDS
 from rarefy.errors import MediaError, RarefyError
@@ -99,7 +100,7 @@ def _load_picture(job: Job, data: bytes, options: Namespace) -> Original:
     from rarefy.codecs import media  # numpy: not before the names are known to be good
 
     try:
-        image = media.as_image(data, warns=False)  # its notes are reported with its name
+        image = media.as_image(data, FileLimits(), warns=False)  # its notes are reported with its name
     except MediaError as error:  # which calls bytes "the picture": here they have a name
         raise MediaError(re.sub("^the picture(?= )", lambda _: source_name(job), str(error))) from error
     return Original(image.stripped() if options.strip else image, len(data))

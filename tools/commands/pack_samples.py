@@ -9,6 +9,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from rarefy.codecs.limits import FileLimits
 from rarefy.codecs.registry import find as find_codec
 from rarefy.codecs.suffixes import PICTURES, SOUNDS
 from rarefy.data.manifest import Settings
@@ -75,7 +76,7 @@ def count_samples(source: Source, seconds: float | None) -> int:
         return 1
     from rarefy.codecs.audio import open_audio
 
-    with open_audio(source.path) as reader:
+    with open_audio(source.path, FileLimits()) as reader:
         return piece_count(reader.length, reader.sample_rate, seconds)
 
 
@@ -94,7 +95,7 @@ def _load_picture(source: Source, fields: dict[str, bytes]) -> Picture:
 
     data = read_bytes(str(source.path))
     try:
-        image = media.as_image(data, warns=False)
+        image = media.as_image(data, FileLimits(), warns=False)
     except MediaError as error:  # which calls bytes "the picture": here they have a name
         raise MediaError(re.sub("^the picture(?= )", lambda _: str(source.path), str(error))) from error
     return Picture(image.stripped(), len(data), fields)
@@ -120,7 +121,7 @@ def _code_sound(sound: Sound, options: Namespace) -> Coded:
     from rarefy.codecs.audio import open_audio
     from rarefy.data.layout import MOST_CHANNELS, surround
 
-    with open_audio(sound.source) as reader:
+    with open_audio(sound.source, FileLimits()) as reader:
         reader.tags = {}
         if reader.channels > MOST_CHANNELS:
             raise MediaError(surround(reader.channels))

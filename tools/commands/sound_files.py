@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from rarefy.codecs.audio_kinds import HEAD_BYTES, begins_like_sound
 from rarefy.codecs.header import Header, begins_like_sound_file
+from rarefy.codecs.limits import FileLimits
 from rarefy.codecs.registry import find as find_codec
 from rarefy.errors import MediaError, RarefyError
 from rarefy.tools.commands.rate import target_of
@@ -106,7 +107,7 @@ def encode_file(original: SoundOriginal, options: Namespace) -> EncodedSound:
 
     rate: dict[str, Any] = target_of(options) or {"quality": options.quality}
     rate["effort"] = options.effort
-    with open_audio(original.source) as reader:
+    with open_audio(original.source, FileLimits()) as reader:
         if options.strip:
             reader.tags = {}
         data = api.encode(reader, codec=options.codec, threads=options.threads, device=options.device, **rate)

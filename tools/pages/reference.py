@@ -34,7 +34,18 @@ CHAPTERS = {
     "data": ("dataset", "stream", "samples", "crops", "statistics", "decoding", "webdataset", "manifest", "packing"),
     "entropy": (
         *("tables", "coder", "rans", "tokens", "token_model", "token_contexts"),
-        *("coding", "hyperprior", "integer", "quantise", "likelihood", "precision", "search"),
+        *(
+            "coding",
+            "hyperprior",
+            "lattice",
+            "integer",
+            "quantise",
+            "likelihood",
+            "precision",
+            "trial",
+            "search",
+            "cuda",
+        ),
     ),
 }
 FACTS = frozenset({"Args:", "Raises:", "Returns:", "Yields:"})
@@ -100,7 +111,7 @@ def public_definitions(root: Path) -> list[tuple[Module, Definition]]:
             given = getattr(defined[name], "returns", None)
             if isinstance(given, ast.Name) and given.id in defined:
                 found.append((module, defined[given.id]))
-    return found
+    return list(dict.fromkeys(found))
 
 
 def _exported(tree: ast.Module) -> list[str]:
@@ -130,10 +141,12 @@ def _front_page(root: Path) -> str:
         "Errors": [(m, n) for m, n in definitions if m.path == "errors.py"],
     }
     lines = ["# `rarefy`", "", NOTE, "", _markdown(_docstring(read_module(root, "__init__.py").tree))]
+    shown: set[str] = set()
     for title, members in groups.items():
         lines += ["", f"## {title}"]
-        for path in dict.fromkeys(module.path for module, _ in members):
+        for path in dict.fromkeys(module.path for module, _ in members if module.path not in shown):
             lines += _types(read_module(root, path))
+            shown.add(path)
         for module, node in members:
             lines += ["", f"### `rarefy.{node.name}`", "", *_definition(module, node)]
     return "\n".join([*lines, ""])
