@@ -20,6 +20,14 @@ class Parser(argparse.ArgumentParser):
         self.exit(USAGE)
 
 
+class WithDefaults(argparse.RawTextHelpFormatter):
+    """Help that says which number an option has by default, and keeps the lines of a description."""
+
+    def _get_help_string(self, action: argparse.Action) -> str | None:
+        is_number = isinstance(action.default, int | float) and not isinstance(action.default, bool)
+        return f"{action.help} (%(default)g by default)" if is_number else action.help
+
+
 def quality(text: str) -> float:
     """Read a quality: a number from 0 to 100."""
     try:

@@ -16,6 +16,7 @@ import torch
 from rarefy.codecs.folders import held
 from rarefy.codecs.weights import require_device
 from rarefy.errors import OptionError
+from rarefy.tools.arguments import WithDefaults
 from rarefy.tools.bundle import write_bundle
 from rarefy.tools.checkpoint import start_from, write_weights
 from rarefy.tools.compare import Machine, compare
@@ -27,12 +28,12 @@ from rarefy.tools.recipe import Recipe, read_recipe
 from rarefy.tools.train import Trainer, averaged, build_model, run
 from rarefy.tools.training_log import say
 
-WHOLE = 10**6  # megabytes of a piece: nothing is split
+WHOLE = 10**6  # megabytes of a piece where nothing is split
 
 
 def parser() -> argparse.ArgumentParser:
     """The arguments of `rarefy train`."""
-    p = argparse.ArgumentParser(prog="rarefy train", description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    p = argparse.ArgumentParser(prog="rarefy train", description=__doc__, formatter_class=WithDefaults)
     p.add_argument("recipe", type=Path, help="a TOML file of recipes/")
     p.add_argument("--data", type=Path, nargs="+", required=True, help="folders of pictures, or of sounds")
     where = p.add_mutually_exclusive_group(required=True)
@@ -48,7 +49,7 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--threads", type=int, default=1, help="CPU threads")
     p.add_argument("--workers", type=int, default=1, help="processes that read the pictures at the start")
     p.add_argument("--compile", action="store_true", help="torch.compile the loss")
-    p.add_argument("--piece-megabytes", type=int, default=WHOLE, help="largest file of weights and state")
+    p.add_argument("--piece-megabytes", type=int, help="largest file of weights and state; whole without it")
     p.add_argument("--log-seconds", type=float, default=60, help="between rows of the log")
     p.add_argument("--save-seconds", type=float, default=600, help="between states")
     return p
@@ -57,7 +58,7 @@ def parser() -> argparse.ArgumentParser:
 def _passed_on(a: argparse.Namespace) -> list[str]:
     """The arguments that a bundle's script repeats; what belongs to the machine is left to it."""
     options = [f"--log-seconds={a.log_seconds:g}", f"--save-seconds={a.save_seconds:g}"]
-    if a.piece_megabytes < WHOLE:
+    if a.piece_megabytes:
         options.append(f"--piece-megabytes={a.piece_megabytes}")
     return [*options, "--compile"] if a.compile else options
 
@@ -74,9 +75,9 @@ def _resume(trainer: Trainer, path: Path) -> None:
 def main(argv: list[str]) -> int:
     """Run the command; gives its exit code."""
     a = parser().parse_args(argv)
-    if a.compare and (a.bundle or a.start or a.piece_megabytes < WHOLE):
+    if a.compare and (a.bundle or a.start or a.piece_megabytes is not None):
         raise OptionError("--compare trains from scratch and here: no --bundle, --start or --piece-megabytes with it")
-    if a.piece_megabytes < 1:
+    if a.piece_megabytes is not None and a.piece_megabytes < 1:
         raise OptionError(f"pieces of {a.piece_megabytes} megabytes: at least 1")
     if a.threads < 1 or a.workers < 1:
         raise OptionError(f"{a.threads} threads and {a.workers} workers: at least 1 of each")
@@ -110,13 +111,13 @@ def _train(a: argparse.Namespace, recipe: Recipe, device: torch.device) -> None:
         _resume(trainer, a.out / "state.pt")
     (a.out / "recipe.json").write_text(json.dumps(asdict(recipe), indent=1) + "\n")
     stopped = run(trainer, a.out, log_seconds=a.log_seconds, save_seconds=a.save_seconds)
-    if a.piece_megabytes < WHOLE:
+    if a.piece_megabytes:
         split(a.out / "state.pt", a.piece_megabytes * 10**6)
     say("stopped; the same command goes on" if stopped else "complete")
     if stopped:
         raise ending(stopped)
     model = averaged(trainer)
-    write_weights(model, a.out, a.piece_megabytes * 10**6)
+    write_weights(model, a.out, (a.piece_megabytes or WHOLE) * 10**6)
     results = evaluate_held_back(model, a.data, recipe.data.held_back_one_in)
     (a.out / "held-back.json").write_text(json.dumps(results, indent=1) + "\n")
     for row in results:

@@ -31,6 +31,7 @@ from rarefy.entropy.lattice import Lattice
 from rarefy.entropy.quantise import quantise_scales
 from rarefy.errors import OptionError, WeightsError
 from rarefy.models.layers import PartialBlock
+from rarefy.tools.arguments import WithDefaults
 from rarefy.tools.checkpoint import start_from, write_weights
 from rarefy.tools.evaluate import rate_and_psnr, read_pixels
 from rarefy.tools.export_sounds import cost_of_sounds, prove_round_trip
@@ -306,34 +307,46 @@ def _add_folders(p: argparse.ArgumentParser, output: str) -> None:
 
 def parser() -> argparse.ArgumentParser:
     """The arguments of `rarefy weights`."""
-    p = argparse.ArgumentParser(
-        prog="rarefy weights", description=__doc__, formatter_class=argparse.RawTextHelpFormatter
-    )
+    p = argparse.ArgumentParser(prog="rarefy weights", description=__doc__, formatter_class=WithDefaults)
     verbs = p.add_subparsers(required=True)
-    e = verbs.add_parser("export", help="make a weights file from a training run")
+    e = verbs.add_parser("export", help="make a weights file from a training run", formatter_class=WithDefaults)
     e.add_argument("run", type=Path, help="folder of a complete run")
     e.add_argument("-o", "--output", type=Path, required=True, help="the safetensors file to write")
     e.add_argument("--data", type=Path, nargs="+", required=True, help="folders of the training data, to calibrate on")
     e.add_argument("--pictures", type=int, default=12, help="how many files of it")
     e.set_defaults(action=_export)
-    m = verbs.add_parser("mean", help="the mean of a run's weights and those that it started from, or others like them")
+    m = verbs.add_parser(
+        "mean",
+        help="the mean of a run's weights and those that it started from, or others like them",
+        formatter_class=WithDefaults,
+    )
     m.add_argument("run", type=Path, help="folder of a complete run")
     m.add_argument("other", type=Path, help="a weights file, or the folder of another run")
     m.add_argument("-o", "--output", type=Path, required=True, help="the folder to write, to export from")
     m.add_argument("--share", type=float, default=0.5, help="of the run's weights")
     m.set_defaults(action=_mean)
-    f = verbs.add_parser("fit", help="fit the scales of a run's entropy model to its latents, which stay as they are")
+    f = verbs.add_parser(
+        "fit",
+        help="fit the scales of a run's entropy model to its latents, which stay as they are",
+        formatter_class=WithDefaults,
+    )
     _add_folders(f, "the folder to write, to export from")
     f.add_argument("--minutes", type=float, default=12.0, help="of fitting")
     f.add_argument("--patches", type=int, default=4800, help="how many are looked at: half a megabyte each")
     f.set_defaults(action=_fit)
-    w = verbs.add_parser("widen", help="give a run's codec more latents, fitted to what its own leave over")
+    w = verbs.add_parser(
+        "widen",
+        help="give a run's codec more latents, fitted to what its own leave over",
+        formatter_class=WithDefaults,
+    )
     _add_folders(w, "the folder to write, to start a training from")
     w.add_argument("--latents", type=int, required=True, help="how many it shall have, a multiple of 4")
     w.add_argument("--pictures", type=int, default=200, help="how many files of it")
     w.add_argument("--patches", type=int, default=640, help="how many are looked at")
     w.set_defaults(action=_widen)
-    c = verbs.add_parser("convert", help="make a weights file from a checkpoint that others published")
+    c = verbs.add_parser(
+        "convert", help="make a weights file from a checkpoint that others published", formatter_class=WithDefaults
+    )
     c.add_argument("kind", choices=["walloc"], help="whose checkpoint it is: WaLLoC's authors'")
     c.add_argument("file", type=Path, help="the .pth or safetensors file, with its settings in a .json file beside it")
     c.add_argument("-o", "--output", type=Path, required=True, help="the safetensors file to write")
