@@ -10,14 +10,14 @@ if TYPE_CHECKING:
     from PIL import Image as pil
     from PIL import ImageCms
 
-_SPACE = slice(16, 20)  # of a profile: its colour space (ICC.1:2022, section 7.2)
+SPACE = slice(16, 20)  # of a profile: the bytes that name its colour space (ICC.1:2022, section 7.2)
 _SRGB_TOLERANCE = 1  # of 255: profiles that write sRGB in other words differ by rounding
 
 
 def cmyk_to_rgb(picture: "pil.Image") -> tuple["pil.Image", str]:
     """Turn a CMYK picture into sRGB through its profile, or by the plain rule where it has none; with a note."""
     icc = picture.info.get("icc_profile")
-    if icc and icc[_SPACE] == b"CMYK":
+    if icc and icc[SPACE] == b"CMYK":
         turned = _through(picture, icc)
         if turned is not None:
             return turned, "CMYK is turned into sRGB through its colour profile"
@@ -33,6 +33,22 @@ def lab_to_rgb(picture: "pil.Image") -> tuple["pil.Image", str]:
     turned = ImageCms.profileToProfile(picture, lab, _srgb(), outputMode="RGB")
     assert turned is not None  # only in-place transforms give None
     return turned, "CIELAB is turned into sRGB; colours outside of sRGB are clipped"
+
+
+def to_srgb(picture: "pil.Image") -> "pil.Image | None":
+    """Turn a picture of the mode L, LA, RGB or RGBA into sRGB through its profile; None where that cannot be used.
+
+    Its metadata comes along, but for the profile.
+    """
+    alpha = picture.getchannel("A") if picture.mode.endswith("A") else None
+    colours = picture if alpha is None else picture.convert(picture.mode[:-1])
+    turned = _through(colours, picture.info["icc_profile"])
+    if turned is None:
+        return None
+    if alpha is not None:
+        turned.putalpha(alpha)
+    turned.info = {key: value for key, value in picture.info.items() if key != "icc_profile"}
+    return turned
 
 
 def _through(picture: "pil.Image", icc: bytes) -> "pil.Image | None":
@@ -61,7 +77,7 @@ def is_srgb(icc: bytes) -> bool:
     """
     from PIL import Image as pil
 
-    mode = {b"RGB ": "RGB", b"GRAY": "L"}.get(icc[_SPACE])
+    mode = {b"RGB ": "RGB", b"GRAY": "L"}.get(icc[SPACE])
     if mode is None:
         return False
     steps = np.arange(0, 256, 15, np.uint8)

@@ -1,6 +1,7 @@
-"""The size of a JPEG XL picture from its first bytes, since its reader decodes all pixels before it tells.
+"""Size and bit depth of a JPEG XL picture from its first bytes: its reader decodes all pixels before it tells the one,
+and never tells the other.
 
-ISO 18181-1, "SizeHeader", and ISO 18181-2 for the boxes around.
+ISO 18181-1, "SizeHeader", "ImageMetadata" and "BitDepth", and ISO 18181-2 for the boxes around.
 """
 
 import struct
@@ -23,10 +24,38 @@ class _Bits:
 
 def jxl_size(head: bytes) -> tuple[int, int] | None:
     """Give width and height, as stored; None where the codestream does not begin within `head`."""
-    start = 0 if head.startswith(_SIGNATURE) else _codestream(head)
-    if start is None or not head.startswith(_SIGNATURE, start) or len(head) < start + 14:
+    bits = _codestream_bits(head, 14)
+    return None if bits is None else _size(bits)
+
+
+def jxl_depth(head: bytes) -> int | None:
+    """Give the bits of a sample; None where the codestream does not begin within `head`, or has a preview or frames."""
+    bits = _codestream_bits(head, 32)
+    if bits is None:
         return None
-    bits = _Bits(head[start + 2 : start + 14])
+    _size(bits)
+    if bits.take(1):  # all is as by default
+        return 8
+    if bits.take(1):  # extra fields
+        bits.take(3)  # orientation
+        if bits.take(1):  # the size that it is meant for
+            _size(bits)
+        if bits.take(1) or bits.take(1):  # a preview, an animation
+            return None
+    depths = (32, 16, 24) if bits.take(1) else (8, 10, 12)
+    number = bits.take(2)
+    return depths[number] if number < 3 else 1 + bits.take(6)
+
+
+def _codestream_bits(head: bytes, count: int) -> _Bits | None:
+    """The bits behind the signature of the codestream, if so many bytes of it are here."""
+    start = 0 if head.startswith(_SIGNATURE) else _codestream(head)
+    if start is None or not head.startswith(_SIGNATURE, start) or len(head) < start + count:
+        return None
+    return _Bits(head[start + 2 : start + count])
+
+
+def _size(bits: _Bits) -> tuple[int, int]:
     is_small = bool(bits.take(1))
     height = _side(bits, is_small)
     ratio = bits.take(3)

@@ -30,6 +30,10 @@ _SIGNATURES = (
     *((0, b"P%d" % number, "PPM") for number in range(1, 7)),
     (0, b"Pf", "PPM"),
 )
+RAW = "a raw photograph, which is not taken: develop it to JPEG or PNG first"
+# Fuji, Olympus, Panasonic, Canon; others are TIFF files whose tags tell
+_RAW_MARKS = ((0, b"FUJIFILMCCD-RAW"), (0, b"IIRO"), (0, b"IIRS"), (0, b"MMOR"), (0, b"IIU\0"), (4, b"ftypcrx "))
+_CANON = 8, b"CR"  # in a file that begins as TIFF
 # (position, bytes found there, what the file is)
 _OTHER_FILES = (
     (0, SIGNATURE, "already a rarefy file: decode it first"),
@@ -38,7 +42,8 @@ _OTHER_FILES = (
     (0, b"8BPS", "a Photoshop file, which is not taken: store it as PNG first"),
     (0, b"v/1\x01", "an OpenEXR picture, which is not taken: store it as PNG first"),
     (0, b"#?RADIANCE", "a Radiance HDR picture, which is not taken: store it as PNG first"),
-    (0, b"FUJIFILMCCD-RAW", "a raw photograph, which is not taken: develop it to JPEG or PNG first"),
+    *((place, mark, RAW) for place, mark in _RAW_MARKS),
+    (0, b"PF", "a PFM picture in colour, which is not taken: store it as PNG first"),
     (0, b"<svg", "an SVG drawing, which is not taken: draw it to PNG first"),
     (0, b"%PDF", "a PDF document, not a picture"),
     (4, b"ftyp", "a film (MP4, MOV), not a picture"),
@@ -58,6 +63,8 @@ def format_of(file: BinaryIO, name: str) -> str:
     format = _format_of_iso_file(head) or next(
         (format for position, mark, format in _SIGNATURES if head.startswith(mark, position)), None
     )
+    if format == "TIFF" and head.startswith(_CANON[1], _CANON[0]):
+        raise MediaError(f"{name} is {RAW}")
     if format is None:
         raise MediaError(f"{name} is {_what_else(head)}")
     _load_plugin(format, name)
@@ -121,7 +128,7 @@ WRITERS = {
     "TIFF": Writer({"compression": "tiff_adobe_deflate"}),
     "BMP": Writer(modes=("L", "RGB"), holds=()),
     "PPM": Writer(modes=("L", "RGB"), holds=()),
-    "JXL": Writer({"lossless": True, "effort": 3}, holds=("icc", "exif")),  # its plugin takes no XMP
+    "JXL": Writer({"lossless": True, "effort": 3}, holds=("exif", "xmp")),  # its plugin writes no profile
     "HEIF": Writer({"quality": 95, "chroma": 444}),
 }
 SUFFIXES = {

@@ -7,9 +7,10 @@ import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
+from rarefy.codecs.colour import SPACE, is_srgb, to_srgb
 from rarefy.codecs.orientation import Pixels
 from rarefy.codecs.picture_kinds import SUFFIXES, Writer, writer_of
-from rarefy.codecs.picture_metadata import EXIF_PREFIX, Metadata, metadata_options
+from rarefy.codecs.picture_metadata import EXIF_ANEW, EXIF_PREFIX, Metadata, metadata_options
 from rarefy.codecs.unfinished import open_beside, place_of
 from rarefy.errors import MediaError, RarefyWarning
 
@@ -18,9 +19,18 @@ if TYPE_CHECKING:
 
 _NAMES = {"icc_profile": "icc", "exif": "exif", "xmp": "xmp"}  # Pillow's -> ours
 _JPEG_ROOM = {"exif": 65_533, "xmp": 65_504}  # in the one segment that each has
-_EXIF_ANEW = {"TIFF", "AVIF"}  # formats for which Pillow takes EXIF apart and writes it anew
 # Its writers differ in what they raise; the last ones are for EXIF that is damaged
-_PILLOW_ERRORS = (OSError, ValueError, RuntimeError, SyntaxError, TypeError, AttributeError, struct.error)
+_PILLOW_ERRORS = (
+    OSError,
+    ValueError,
+    RuntimeError,
+    SyntaxError,
+    TypeError,
+    AttributeError,
+    struct.error,
+    OverflowError,
+)
+_AVIF_SIDE = 32_768  # of what libavif reads by default
 _SAID = {"icc": "colour profile", "exif": "EXIF", "xmp": "XMP"}
 
 
@@ -39,30 +49,55 @@ def write_picture(picture: "pil.Image", target: str | os.PathLike[str] | BinaryI
     """Write a Pillow image with its metadata; see `Image.save`."""
     format = _format_of(target) if format is None else format.upper()
     writer = writer_of(format)
+    if picture.mode not in writer.modes and picture.getextrema()[-1] == (255, 255):  # a part where nothing is clear
+        opaque = picture.convert(picture.mode[:-1])
+        opaque.info, picture = picture.info, opaque
     if picture.mode not in writer.modes:
         raise MediaError(f"{format} has no transparency: save as PNG or WebP, or put the picture on a background first")
+    if format == "AVIF" and max(picture.size) > _AVIF_SIDE:
+        raise MediaError(f"AVIF pictures with a side of more than {_AVIF_SIDE} pixels are read by few: save as PNG")
+    picture = _in_colours_of(format, picture)
     _warn_of_losses(picture, writer, format)
     try:
-        whole = _written(picture, writer, format)
+        whole, lost = _written(picture, writer, format)
     except MediaError:
-        if format not in _EXIF_ANEW or picture.info.pop("exif", None) is None:
+        if format not in EXIF_ANEW or picture.info.pop("exif", None) is None:
             raise
-        whole = _written(picture, writer, format)
-        warnings.warn(f"left out, as {format} does not take it: EXIF that is damaged", RarefyWarning, stacklevel=3)
+        whole, lost = _written(picture, writer, format)[0], ["EXIF that is damaged"]
+    if lost:
+        warnings.warn(f"left out, as {format} does not take it: {', '.join(lost)}", RarefyWarning, stacklevel=3)
     if isinstance(target, str | os.PathLike):
         _write_file(Path(target), whole)
     else:
         target.write(whole)
 
 
-def _written(picture: "pil.Image", writer: Writer, format: str) -> memoryview:
+def _in_colours_of(format: str, picture: "pil.Image") -> "pil.Image":
+    """Turn a picture into sRGB where its profile would say something else in this format, with a warning."""
+    icc = picture.info.get("icc_profile")
+    has_no_gray = format == "WEBP" or (format in ("AVIF", "HEIF") and picture.mode == "LA")
+    if icc is None or not (format == "JXL" or (has_no_gray and icc[SPACE] == b"GRAY")):
+        return picture
+    if is_srgb(icc):
+        del picture.info["icc_profile"]  # without one it is sRGB
+        return picture
+    turned = to_srgb(picture)
+    if turned is None:
+        return picture
+    warnings.warn(f"colours are turned into sRGB, as {format} does not take their profile", RarefyWarning, stacklevel=4)
+    return turned.convert(picture.mode) if format == "JXL" else turned  # gray stays gray
+
+
+def _written(picture: "pil.Image", writer: Writer, format: str) -> tuple[memoryview, list[str]]:
+    """The file, and what of the metadata is not in it."""
     whole = io.BytesIO()
     try:
-        options = writer.options | (writer.gray if picture.mode == "L" else {}) | metadata_options(picture, format)
+        metadata, lost = metadata_options(picture, format)
+        options = writer.options | (writer.gray if picture.mode == "L" else {}) | metadata
         picture.save(whole, format=format, **options)
     except _PILLOW_ERRORS as error:
         raise MediaError(f"the picture cannot be written as {format}: {error}") from error
-    return whole.getbuffer()
+    return whole.getbuffer(), lost
 
 
 def _format_of(target: str | os.PathLike[str] | BinaryIO) -> str:

@@ -9,13 +9,15 @@ from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple
 import numpy as np
 
 from rarefy.codecs.arrays import SIXTEEN_BITS_NOTE
-from rarefy.codecs.jxl_size import jxl_size
+from rarefy.codecs.jxl_size import jxl_depth, jxl_size
 from rarefy.codecs.limits import Limits
 from rarefy.codecs.modes import Key, Samples, samples_of, samples_of_two_halves, transparent_key
 from rarefy.codecs.orientation import Pixels
+from rarefy.codecs.picture_ends import ENDS
 from rarefy.codecs.picture_kinds import format_of
 from rarefy.codecs.picture_metadata import Metadata, metadata_of
 from rarefy.codecs.remarks import remarks_on_file, remarks_on_image
+from rarefy.codecs.tiff_tags import Tagged, has_planes, tagged
 from rarefy.errors import LimitError, MediaError
 
 if TYPE_CHECKING:
@@ -25,8 +27,8 @@ _CUT_BY_PILLOW = (
     "the lower 8 of its 16 bits per sample were cut off by Pillow: give the file itself to have them rounded"
 )
 _CUT = "the lower 8 of its 16 bits per sample are cut off"
+_PLAN = "_rarefy_plan"  # attribute of an image: loading it empties what a plan is made from
 _JXL_HEAD = 1 << 16  # bytes, in which the codestream of a JPEG XL file nearly always begins
-_BITS_PER_SAMPLE, _PLANAR_CONFIGURATION = 258, 284  # TIFF 6.0
 _LOW_BYTES = {"B": "L", "L": "B", "N": "L" if sys.byteorder == "big" else "B"}  # Pillow's raw modes of byte orders
 
 
@@ -48,7 +50,9 @@ def read_picture(file: BinaryIO, name: str, limits: Limits) -> Parts:
     format = format_of(file, name)
     remarks = remarks_on_file(file, format, name)
     if format == "JXL":
-        _check_jxl(file, name, limits)
+        remarks += _checked_jxl(file, name, limits)
+    if format == "JPEG":
+        _check_end(file, name)
     with _open(file, format, name) as picture:
         parts = _taken_apart(picture, name, limits, file)
     return parts._replace(notes=tuple(dict.fromkeys((*parts.notes, *remarks))))
@@ -83,14 +87,30 @@ class _Plan(NamedTuple):
     is_wide: bool
     is_rounded: bool
     key: Key
+    tagged: Tagged
 
 
 def _plan(picture: "pil.Image", name: str) -> _Plan:
+    """Look before the samples are loaded; an image that was taken before is as it was then."""
+    known = getattr(picture, _PLAN, None)
+    if isinstance(known, _Plan) and not getattr(picture, "tile", ()):
+        return known
+    plan = _planned(picture, name)
+    setattr(picture, _PLAN, plan)
+    return plan
+
+
+def _planned(picture: "pil.Image", name: str) -> _Plan:
     if picture.width == 0 or picture.height == 0:
         raise MediaError(f"{name} has no pixels ({picture.width} x {picture.height})")
-    _check_planes(picture, name)
+    _check_bytes(picture, name)
     is_wide = any(";16" in str(tile[3]) for tile in getattr(picture, "tile", ()))
-    return _Plan(is_wide and not picture.mode.startswith("I"), _is_rounded_by_pillow(picture), transparent_key(picture))
+    return _Plan(
+        is_wide and not picture.mode.startswith("I"),
+        _is_rounded_by_pillow(picture),
+        transparent_key(picture),
+        tagged(picture, name),
+    )
 
 
 def _taken_apart(picture: "pil.Image", name: str, limits: Limits, file: BinaryIO | None) -> Parts:
@@ -101,6 +121,8 @@ def _taken_apart(picture: "pil.Image", name: str, limits: Limits, file: BinaryIO
         picture.load()  # metadata that stands after the pixels is known only now
         _check_size(picture.size, name, limits)  # an icon may have another size than the list of its file says
         samples = _samples(picture, plan, name, file)
+        if plan.tagged.is_negative:
+            samples = samples._replace(pixels=np.invert(samples.pixels))
         metadata, notes = metadata_of(picture, name)
         notes = (*samples.notes, *notes, *remarks_on_image(picture))
     except MediaError:
@@ -114,12 +136,30 @@ def _taken_apart(picture: "pil.Image", name: str, limits: Limits, file: BinaryIO
     return Parts(samples.pixels, samples.alpha, metadata, notes, is_upright)
 
 
-def _check_jxl(file: BinaryIO, name: str, limits: Limits) -> None:
-    """Check the size before its reader decodes all pixels to tell it."""
+def _check_end(file: BinaryIO, name: str) -> None:
+    """Refuse a JPEG without its end: Pillow shows zeros that stand in the place of one as flat colour."""
     file.seek(0)
-    size = jxl_size(file.read(_JXL_HEAD))
+    if not ENDS["JPEG"](file.read()):
+        raise MediaError(f"{name} is incomplete: the end of the JPEG picture is missing")
+
+
+def _checked_jxl(file: BinaryIO, name: str, limits: Limits) -> tuple[str, ...]:
+    """Check the size before its reader decodes all pixels to tell it, and say what it does not: more than 8 bits."""
+    file.seek(0)
+    head = file.read(_JXL_HEAD)
+    size, depth = jxl_size(head), jxl_depth(head)
     if size is not None:
         _check_size(size, name, limits)
+    return (SIXTEEN_BITS_NOTE,) if depth is not None and depth > 8 else ()
+
+
+def _check_bytes(picture: Any, name: str) -> None:
+    """Refuse a JPEG XL picture whose samples its reader gives in another size than it says (16-bit gray and alpha)."""
+    data = getattr(picture, "_data", None) if picture.format == "JXL" else None
+    if data is not None:
+        size = {"I;16": 2, "F": 4}.get(picture.mode, 1) * len(picture.getbands())
+        if len(data) != picture.width * picture.height * size:
+            raise MediaError(f"{name} has samples that its reader gives wrongly: store it as PNG first")
 
 
 def _check_size(size: tuple[int, int], name: str, limits: Limits) -> None:
@@ -131,13 +171,26 @@ def _check_size(size: tuple[int, int], name: str, limits: Limits) -> None:
 
 def _samples(picture: "pil.Image", plan: _Plan, name: str, file: BinaryIO | None) -> Samples:
     if not plan.is_wide:
-        samples = samples_of(picture, plan.key, name)
+        samples = samples_of(_repaired(picture, plan.tagged), plan.key, name)
         return _with_note(samples, SIXTEEN_BITS_NOTE) if plan.is_rounded else samples
-    if file is None or picture.mode not in ("RGB", "RGBA") or _has_planes(picture):
+    if file is None or picture.mode not in ("RGB", "RGBA") or has_planes(picture):
         key = tuple(value >> 8 for value in plan.key) if isinstance(plan.key, tuple) else None
         return _with_note(samples_of(picture, key, name), _CUT_BY_PILLOW if file is None else _CUT)
     with _open(file, str(picture.format), name) as again:
         return _samples_of_sixteen_bits(picture, again, plan.key, name)
+
+
+def _repaired(picture: "pil.Image", tagged: Tagged) -> "pil.Image":
+    """Give the picture that the tags of its file describe."""
+    from PIL import Image as pil
+
+    if tagged.palette is not None:
+        picture = picture.copy()
+        picture.putpalette(tagged.palette, "RGB;L")
+    if tagged.is_of_twelve_bits:
+        samples = (np.asarray(picture).astype(np.uint32) * 65535 + 2047) // 4095
+        return pil.fromarray(samples.astype(np.uint16))
+    return picture
 
 
 def _with_note(samples: Samples, note: str) -> Samples:
@@ -166,21 +219,6 @@ def _is_rounded_by_pillow(picture: Any) -> bool:
     return any(isinstance(found, tuple) and isinstance(found[-1], int) and found[-1] > 255 for found in arguments)
 
 
-def _has_planes(picture: Any) -> bool:
-    """Tell whether a TIFF stores each channel apart, where Pillow's raw modes do not choose the byte."""
-    return picture.format == "TIFF" and picture.tag_v2.get(_PLANAR_CONFIGURATION) == 2
-
-
-def _check_planes(picture: Any, name: str) -> None:
-    """Refuse a TIFF of 16-bit planes without compression, which Pillow reads as 8-bit ones, with no error."""
-    is_wide = picture.format == "TIFF" and max(picture.tag_v2.get(_BITS_PER_SAMPLE, (8,))) > 8
-    if is_wide and _has_planes(picture) and any(tile[0] == "raw" for tile in picture.tile):
-        raise MediaError(
-            f"{name} stores channels of more than 8 bits apart and without compression, which is not taken: "
-            "store them pixel by pixel"
-        )
-
-
 def _rawmode(tile: Any) -> str:
     return tile[3] if isinstance(tile[3], str) else str(tile[3][0])
 
@@ -198,6 +236,11 @@ def _damaged(name: str, error: Exception) -> MediaError:
     from PIL.Image import DecompressionBombError
 
     reason = " ".join(str(error).split())[:200] or type(error).__name__
+    if "MAX_TEXT_CHUNK" in reason:
+        return MediaError(
+            f"{name} has a text or profile that is larger than Pillow reads ({reason}): "
+            "raise PIL.PngImagePlugin.MAX_TEXT_CHUNK if you trust it"
+        )
     if isinstance(error, DecompressionBombError):
         return MediaError(
             f"{name} is too large for Pillow ({reason}): raise PIL.Image.MAX_IMAGE_PIXELS if you trust it"

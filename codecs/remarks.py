@@ -20,11 +20,15 @@ _SRGB_TRANSFERS = {1, 2, 6, 13, 14, 15}
 _HDR_TRANSFERS = {16: "PQ", 18: "HLG"}
 _BOXES_BYTES = 1 << 16  # of an AVIF file: its boxes stand before its samples, nearly always
 _TEXTS_SHOWN = 5
+_BMP_HEAD, _BMP_COLOURS = 124, slice(56, 60)  # BITMAPV5HEADER, its bV5CSType: an embedded or a linked profile
+_EXTRA_SAMPLES, _IPTC, _PHOTOSHOP = 338, 33723, 34377  # tags of TIFF
+_SRGB_CHROMATICITY = (0.3127, 0.329, 0.64, 0.33, 0.3, 0.6, 0.15, 0.06)
 # Texts of PNG that are kept otherwise, or tell of the file and not of the picture
 _MINOR_TEXTS = re.compile(
-    r"XML:com\.adobe\.xmp|Raw profile type .*|Software|date:.*|Creation Time|exif:.*|icc:.*", re.I
+    r"XML:com\.adobe\.xmp|Raw profile type (?:exif|xmp|APP1)|Software|date:.*|Creation Time|exif:.*|icc:.*", re.I
 )
 _GAIN_MAP = re.compile(rb"hdrgm:Version|HDRGainMap|hdr-gain-map")
+_EXTENDED_XMP = b"http://ns.adobe.com/xmp/extension/\0"
 _MOTION = re.compile(rb"(?:MotionPhoto|MicroVideo)(?:=\"|>)1")
 
 
@@ -32,18 +36,25 @@ def remarks_on_file(file: BinaryIO, format: str, name: str) -> tuple[str, ...]:
     """Look at the bytes of a file for what Pillow does not tell; raises MediaError for PQ and HLG."""
     codes: tuple[int, int] | None = None
     bits = 8
+    has_profile = False
     if format == "PNG":
-        codes = next(((data[0], data[1]) for kind, data in _chunks(file) if kind == b"cICP" and len(data) == 4), None)
+        chunks = dict(_chunks(file))
+        has_profile = b"iCCP" in chunks
+        code = chunks.get(b"cICP", b"")
+        codes = (code[0], code[1]) if len(code) == 4 else None
+    elif format == "BMP":
+        return _remarks_on_bmp(file)
     elif format in ("AVIF", "HEIF"):
         file.seek(0)
         boxes = file.read(_BOXES_BYTES)
         codes, bits = _nclx(boxes), _bits_of_avif(boxes)
     notes = (SIXTEEN_BITS_NOTE,) if bits > 8 else ()
-    return notes + _remarks_on_codes(codes, name)
+    remarks = _remarks_on_codes(codes, name)
+    return notes if has_profile else notes + remarks
 
 
 def _chunks(file: BinaryIO) -> Iterator[tuple[bytes, bytes]]:
-    """Yield name and content of the small chunks of a PNG that stand before its pixels."""
+    """Yield name and content of the chunks of a PNG that stand before its pixels; of large ones no content."""
     file.seek(8)
     while len(head := file.read(8)) == 8:
         size, kind = struct.unpack(">I4s", head)
@@ -53,7 +64,15 @@ def _chunks(file: BinaryIO) -> Iterator[tuple[bytes, bytes]]:
             yield kind, file.read(size)
             file.seek(4, 1)
         else:
+            yield kind, b""
             file.seek(size + 4, 1)
+
+
+def _remarks_on_bmp(file: BinaryIO) -> tuple[str, ...]:
+    file.seek(14)
+    head = file.read(_BMP_HEAD)
+    has_profile = head[:4] == struct.pack("<I", _BMP_HEAD) and head[_BMP_COLOURS] in (b"DEBM", b"KNIL")
+    return ("the colour profile of a BMP file is left out: the picture is taken as sRGB",) if has_profile else ()
 
 
 def _nclx(boxes: bytes) -> tuple[int, int] | None:
@@ -94,18 +113,17 @@ def _remarks_on_codes(codes: tuple[int, int] | None, name: str) -> tuple[str, ..
 
 def remarks_on_image(picture: "pil.Image") -> tuple[str, ...]:
     """Say what a loaded Pillow image holds that will be left out."""
-    return tuple(
-        note
-        for note in (_frames(picture), _gain_map(picture), _film(picture), _texts(picture), _gamma(picture))
-        if note is not None
-    )
+    return tuple(note for remark in _REMARKS if (note := remark(picture)) is not None)
 
 
 def _frames(picture: Any) -> str | None:
     sizes = len(picture.ico.entry) if picture.format == "ICO" else 1
     if sizes > 1:
         return f"the largest of its {sizes} icons is taken, the others are left out"
-    count = getattr(picture, "n_frames", 1)
+    try:
+        count = getattr(picture, "n_frames", 1)
+    except Exception:  # a page of a kind that Pillow does not know, behind one that it does
+        return "further pages are left out"
     if count == 1:
         return None
     what = {"TIFF": "page", "HEIF": "picture", "MPO": "picture"}.get(picture.format, "frame")
@@ -133,8 +151,15 @@ def _texts(picture: "pil.Image") -> str | None:
     names = [name for name in getattr(picture, "text", {}) if not _MINOR_TEXTS.fullmatch(name)]
     if picture.info.get("comment") and picture.format != "PNG":
         names.append("a comment")
-    if 0x0404 in picture.info.get("photoshop", {}):  # the resource that holds IPTC (Photoshop file formats)
+    tags = getattr(picture, "tag_v2", {})
+    if 0x0404 in picture.info.get("photoshop", {}) or _IPTC in tags:  # that resource holds it (Photoshop file formats)
         names.append("IPTC data")
+    if _PHOTOSHOP in tags:
+        names.append("resources of Photoshop")
+    if any(data.startswith(_EXTENDED_XMP) for _, data in getattr(picture, "applist", ())):
+        names.append("the extended part of its XMP")
+    if any(kind == "APP11" and b"c2pa" in data for kind, data in getattr(picture, "applist", ())):
+        names.append("content credentials (C2PA)")
     if not names:
         return None
     others = f" and {len(names) - _TEXTS_SHOWN} more" if len(names) > _TEXTS_SHOWN else ""
@@ -144,6 +169,28 @@ def _texts(picture: "pil.Image") -> str | None:
 def _gamma(picture: "pil.Image") -> str | None:
     info = picture.info
     gamma = info.get("gamma")
-    if gamma is None or "srgb" in info or info.get("icc_profile") or abs(gamma - 1 / 2.2) < 0.005:
+    if "srgb" in info or info.get("icc_profile"):
         return None
-    return f"it is coded with a gamma of {gamma:.4f} and has no colour profile: it is taken as sRGB"
+    if gamma is not None and abs(gamma - 1 / 2.2) >= 0.005:
+        return f"it is coded with a gamma of {gamma:.4f} and has no colour profile: it is taken as sRGB"
+    found = info.get("chromaticity")
+    if found and max(abs(a - b) for a, b in zip(found, _SRGB_CHROMATICITY, strict=False)) > 0.005:
+        return "its primaries are not those of sRGB (cHRM) and it has no colour profile: it is taken as sRGB"
+    return None
+
+
+def _extra_channels(picture: Any) -> str | None:
+    if picture.format == "TIFF" and 0 in picture.tag_v2.get(_EXTRA_SAMPLES, ()):
+        return "channels beyond colour and transparency are left out"
+    return None
+
+
+def _pixel_shape(picture: "pil.Image") -> str | None:
+    """Tell of pixels that are not square: of resolutions without a unit, which say nothing else."""
+    x, y = picture.info.get("aspect") or (1, 1)  # of PNG
+    if picture.format == "JPEG" and picture.info.get("jfif_unit") == 0:
+        x, y = picture.info.get("jfif_density", (1, 1))
+    return None if x == y or not x or not y else f"its pixels are not square ({x}:{y}): they are taken as square"
+
+
+_REMARKS = (_frames, _gain_map, _film, _texts, _gamma, _extra_channels, _pixel_shape)

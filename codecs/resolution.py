@@ -54,6 +54,11 @@ def with_resolution(exif: bytes | None, dpi: tuple[float, float]) -> bytes:
     return exif[:4] + struct.pack(order + "I", start) + exif[8:] + values + directory + following
 
 
+def has_second_directory(exif: bytes) -> bool:
+    """Tell whether a directory follows the first one: that of a preview."""
+    return _first_directory(exif) is not None and any(_following_directory(exif, _order(exif)))
+
+
 def _fraction(dpi: float) -> tuple[int, int]:
     """Spell a number of dots: whole ones as such, for PNG's dots per metre are never quite whole dots per inch."""
     if abs(dpi - round(dpi)) < 0.02:

@@ -9,6 +9,7 @@ from pathlib import Path
 from rarefy.codecs.audio_kinds import kind_of
 from rarefy.codecs.container import SIGNATURE, read
 from rarefy.codecs.limits import Limits
+from rarefy.codecs.picture_ends import ENDS
 from rarefy.codecs.picture_kinds import format_of
 from rarefy.codecs.suffixes import SOUNDS
 from rarefy.errors import FormatError, MediaError, RarefyError, TruncatedError, UnsupportedError
@@ -111,31 +112,3 @@ def _decodes(path: Path) -> bool:
     except Exception:  # Pillow's readers raise many kinds of exceptions on cut files
         return False
     return True
-
-
-def _has_end_chunk(data: bytes) -> bool:
-    position = 8  # behind the signature
-    while position + 12 <= len(data):
-        if data[position + 4 : position + 8] == b"IEND":
-            return True
-        position += 12 + int.from_bytes(data[position : position + 4], "big")
-    return False
-
-
-def _first_scan(data: bytes) -> int:
-    """Return where the segments of a JPEG end: a preview inside of them has an end of its own."""
-    position = 2
-    while position + 4 <= len(data) and data[position : position + 2] != b"\xff\xda":
-        position += 2 + int.from_bytes(data[position + 2 : position + 4], "big")
-    return position
-
-
-def _has_end_mark(data: bytes) -> bool:
-    return b"\xff\xd9" in data[_first_scan(data) :]  # not only at the end: cameras put more behind the picture
-
-
-def _has_all_chunks(data: bytes) -> bool:
-    return len(data) >= 12 and len(data) >= 8 + int.from_bytes(data[4:8], "little")
-
-
-ENDS: dict[str, Callable[[bytes], bool]] = {"PNG": _has_end_chunk, "JPEG": _has_end_mark, "WEBP": _has_all_chunks}
