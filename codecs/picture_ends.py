@@ -2,6 +2,9 @@
 
 from collections.abc import Callable
 
+# Second bytes of markers (ITU-T T.81, table B.1)
+_SCAN, _NO_MARKS, _ALONE = 0xDA, (0x00, 0xFF), (0x01, *range(0xD0, 0xD9))
+
 
 def _has_end_chunk(data: bytes) -> bool:
     position = 8  # behind the signature
@@ -13,15 +16,26 @@ def _has_end_chunk(data: bytes) -> bool:
 
 
 def _first_scan(data: bytes) -> int:
-    """Return where the segments of a JPEG end: a preview inside of them has an end of its own."""
-    position = 2
-    while position + 4 <= len(data) and data[position : position + 2] != b"\xff\xda":
-        position += 2 + int.from_bytes(data[position + 2 : position + 4], "big")
-    return position
+    """Return where the segments of a JPEG end: a preview inside of them has an end of its own.
+
+    Bytes between segments, which decoders pass over, are passed over.
+    """
+    position = data.find(b"\xff", 2)
+    while 0 <= position < len(data) - 4:
+        kind = data[position + 1]
+        if kind == _SCAN:
+            return position
+        if kind in _NO_MARKS:
+            position += 1
+        else:
+            has_length = kind not in _ALONE
+            position += 2 + (int.from_bytes(data[position + 2 : position + 4], "big") if has_length else 0)
+        position = data.find(b"\xff", position)
+    return len(data)
 
 
 def _has_end_mark(data: bytes) -> bool:
-    return b"\xff\xd9" in data[_first_scan(data) :]  # not only at the end: cameras put more behind the picture
+    return data.find(b"\xff\xd9", _first_scan(data)) >= 0  # not only at the end: cameras put more behind the picture
 
 
 def _has_all_chunks(data: bytes) -> bool:

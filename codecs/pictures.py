@@ -92,11 +92,11 @@ class _Plan(NamedTuple):
 
 def _plan(picture: "pil.Image", name: str) -> _Plan:
     """Look before the samples are loaded; an image that was taken before is as it was then."""
-    known = getattr(picture, _PLAN, None)
-    if isinstance(known, _Plan) and not getattr(picture, "tile", ()):
+    known, frame = getattr(picture, _PLAN, (None, 0))
+    if isinstance(known, _Plan) and frame == picture.tell() and not getattr(picture, "tile", ()):
         return known
     plan = _planned(picture, name)
-    setattr(picture, _PLAN, plan)
+    setattr(picture, _PLAN, (plan, picture.tell()))
     return plan
 
 

@@ -93,6 +93,9 @@ def test_half_a_jpeg_that_is_filled_up_is_no_picture(share: float) -> None:
     with pytest.raises(MediaError, match="incomplete"):
         quietly(whole[:cut] + bytes(len(whole) - cut))
     assert quietly(whole + bytes(100)).width == 64  # cameras put more behind the picture
+    quantisation = whole.index(b"\xff\xdb")
+    for between in (b"\xff\xff\xff", b"\0\0\0", bytes(1000)):  # as decoders pass over
+        quietly(whole[:quantisation] + between + whole[quantisation:])
 
 
 # TIFF
