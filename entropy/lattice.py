@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from rarefy.entropy.gains import QUALITY_LEVELS, Gains, along_quality, level_of, position_of
 from rarefy.entropy.integers_file import named_integers, read_integers
-from rarefy.entropy.likelihood import LN2, at_least, log_probability, round_through, symbol_bits
+from rarefy.entropy.likelihood import LN2, ROUNDINGS, at_least, log_probability, round_through
 from rarefy.entropy.precision import require_float32
 from rarefy.entropy.trial import Trial
 from rarefy.errors import WeightsError
@@ -110,9 +110,11 @@ class Lattice(Gains):
 
     means, scales: weights of the neighbours, [steps, latents, NEIGHBOURS * latents]; differences: of those of opposite
     neighbours; means_across, scales_across: of the channels before at the same position; start: what a scale has
-    without neighbours, along the quality. Weights of scales count where they are positive.
+    without neighbours, along the quality. Weights of scales count where they are positive. rounding: how gradients
+    pass the rounding of latents in training, of `ROUNDINGS`.
     """
 
+    rounding = "straight"
     restored: tuple[str, ...] = ("means", "means_across", "scales", "differences", "scales_across", "start")
 
     def __init__(self, latents: int, *, axes: int, lambdas: tuple[float, float], points: int = 13) -> None:
@@ -232,12 +234,11 @@ class Lattice(Gains):
         """y: float32 [B, latents, ...]; gives the reconstructed y and the bits [B]."""
         gain, back = self._shaped_gains(position)
         scaled = y * gain
-        symbols = round_through(scaled)
-        flat, coded = scaled.flatten(2), symbols.detach().flatten(2)
+        rounding = ROUNDINGS[self.rounding]
+        symbols, flat = rounding.symbols(scaled), scaled.flatten(2)
         bits = scaled.new_zeros(len(scaled))
-        for own, mean, scale in self._walk(symbols, position):
-            distance = coded.index_select(2, own) - mean
-            bits = bits + symbol_bits(flat.index_select(2, own) - mean, distance, 1 / scale).sum((1, 2))
+        for own, mean, scale in self._walk(symbols, position, rounding.sizes(scaled)):
+            bits = bits + rounding.bits_around(flat.index_select(2, own), mean, 1 / scale).sum((1, 2))
         return symbols * back, bits
 
     def trial(self, y: Tensor, position: Tensor, hyper: Tensor | None = None) -> Trial:
@@ -260,10 +261,16 @@ class Lattice(Gains):
         lower, higher = (each.reshape(scaled.shape) for each in (lower, higher))
         return Trial(symbols * back, at_positions, lower, higher, remainder, gain)
 
-    def _walk(self, symbols: Tensor, position: Tensor) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
-        """For each step the flat positions [n], and means and scales [B, latents, n] of the symbols there."""
+    def _walk(
+        self, symbols: Tensor, position: Tensor, sizes: Tensor | None = None
+    ) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+        """For each step the flat positions [n], and means and scales [B, latents, n] of the symbols there.
+
+        sizes: the symbols without sign, where their gradients are not those of `abs`.
+        """
         shape = tuple(symbols.shape[2:])
         symbols = symbols.flatten(2)
+        sizes = symbols.abs() if sizes is None else sizes.flatten(2)
         starts = torch.exp(along_quality(self.start, position))
         mask = torch.tril(torch.ones(self.channels, self.channels, device=symbols.device), -1)
         for number, step in enumerate(steps(self.axes)):
@@ -274,11 +281,14 @@ class Lattice(Gains):
             mean = (self.means_across[number] * mask) @ here
             scale = starts[:, number, :, None].expand_as(here)
             if step.neighbours:
-                around = symbols.index_select(2, neighbours.clamp(min=0).flatten())
-                around = around.unflatten(2, neighbours.shape) * (neighbours >= 0)  # [B, C, NEIGHBOURS, n]
+                around, size = (
+                    each.index_select(2, neighbours.clamp(min=0).flatten()).unflatten(2, neighbours.shape)
+                    * (neighbours >= 0)
+                    for each in (symbols, sizes)
+                )  # [B, C, NEIGHBOURS, n]
                 apart = (around[:, :, 0::2] - around[:, :, 1::2]).abs()
                 mean = mean + self.means[number] @ around.transpose(1, 2).flatten(1, 2)
-                scale = scale + at_least(self.scales[number], 0.0) @ around.abs().transpose(1, 2).flatten(1, 2)
+                scale = scale + at_least(self.scales[number], 0.0) @ size.transpose(1, 2).flatten(1, 2)
                 scale = scale + at_least(self.differences[number], 0.0) @ apart.transpose(1, 2).flatten(1, 2)
             scale = scale + (at_least(self.scales_across[number], 0.0) * mask) @ (here - mean).abs()
             yield own, mean, at_least(scale, SCALE_LOW).clamp(max=SCALE_HIGH)

@@ -48,20 +48,24 @@ def logistic_bits(v: Tensor, inverse_scale: Tensor) -> Tensor:
     return rounded_bits(v, lambda u: log_probability(u, inverse_scale) / -LN2)
 
 
-def symbol_bits(v: Tensor, distance: Tensor, inverse_scale: Tensor) -> Tensor:
-    """Bits of an integer at a distance from the mean of a logistic, which need not be an integer.
+def symbol_bits(v: Tensor, mean: Tensor, inverse_scale: Tensor) -> Tensor:
+    """Bits of round(v) under a logistic around a mean, which need not be an integer; all tensors of one shape.
 
-    v: what was rounded, less the mean; distance: the integer, less the mean. The value is exact at `distance`. The
-    gradient with respect to v, and so to the mean, is the mean one of `rounded_bits`: where scales are small, the slope
-    at one place says nothing of what a step costs, and networks that learned from it grew worse. All have one shape.
+    The gradient with respect to v and to the mean is the mean one of `rounded_bits`: where scales are small, the slope
+    at one place says nothing of what a step costs, and networks that learned from it grew worse.
     """
+    u, distance = v - mean, (v.round() - mean).detach()
+    slope = _mean_slope(u, inverse_scale)
+    return _bits(distance, inverse_scale) + (u - u.detach()) * slope
 
-    def bits(u: Tensor) -> Tensor:
-        return log_probability(u, inverse_scale) / -LN2
 
-    with torch.no_grad():
-        slope = bits(v + 0.5) - bits(v - 0.5)
-    return bits(distance.detach()) + (v - v.detach()) * slope
+def _bits(u: Tensor, inverse_scale: Tensor) -> Tensor:
+    return log_probability(u, inverse_scale) / -LN2
+
+
+@torch.no_grad()
+def _mean_slope(u: Tensor, inverse_scale: Tensor) -> Tensor:
+    return _bits(u + 0.5, inverse_scale) - _bits(u - 0.5, inverse_scale)
 
 
 def soft_slope(v: Tensor) -> Tensor:
@@ -77,24 +81,42 @@ def _softly(v: Tensor, value: Callable[[Tensor], Tensor]) -> Tensor:
     return value(v.detach().round()) + (v - v.detach()) * slope
 
 
+def _soft_bits_around(v: Tensor, mean: Tensor, inverse_scale: Tensor) -> Tensor:
+    """As `symbol_bits`; v has the gradient of `_softly`."""
+    slope = _mean_slope(v - mean, inverse_scale)
+    at_rest = mean.detach()
+    soft = _softly(v, lambda u: _bits(u - at_rest, inverse_scale))
+    return soft - (mean - at_rest) * slope
+
+
 class Rounding(NamedTuple):
     """How gradients pass a rounding, of which the values are always exact.
 
-    symbols: v rounded. magnitudes: asinh of what v rounds to, without sign. bits: of what v rounds to, under a
-    zero-mean logistic; v and inverse scales have one shape.
+    symbols: v rounded. sizes: what v rounds to, without sign; magnitudes: asinh of that. bits: of what v rounds to,
+    under a zero-mean logistic; v and inverse scales have one shape. bits_around: those under a logistic around a mean.
     """
 
     symbols: Callable[[Tensor], Tensor]
+    sizes: Callable[[Tensor], Tensor]
     magnitudes: Callable[[Tensor], Tensor]
     bits: Callable[[Tensor, Tensor], Tensor]
+    bits_around: Callable[[Tensor, Tensor, Tensor], Tensor]
 
 
 ROUNDINGS = {
-    "straight": Rounding(round_through, lambda v: torch.asinh(round_through(v).abs()), logistic_bits),
+    "straight": Rounding(
+        round_through,
+        lambda v: round_through(v).abs(),
+        lambda v: torch.asinh(round_through(v).abs()),
+        logistic_bits,
+        symbol_bits,
+    ),
     "soft": Rounding(
         lambda v: _softly(v, lambda u: u),
+        lambda v: _softly(v, torch.abs),
         lambda v: _softly(v, lambda u: torch.asinh(u.abs())),
-        lambda v, inverse_scale: _softly(v, lambda u: log_probability(u, inverse_scale) / -LN2),
+        lambda v, inverse_scale: _softly(v, lambda u: _bits(u, inverse_scale)),
+        _soft_bits_around,
     ),
 }
 

@@ -24,7 +24,8 @@ from torch import Tensor
 from rarefy.codecs.folders import held, hold
 from rarefy.codecs.registry import build
 from rarefy.codecs.weights import candidates, load_codec
-from rarefy.entropy.likelihood import ROUNDINGS
+from rarefy.entropy.lattice import Lattice
+from rarefy.entropy.likelihood import ROUNDINGS, log_probability, soft_slope
 from rarefy.errors import MediaError, OptionError, RarefyWarning, WeightsError
 from rarefy.models.layers import PartialBlock
 from rarefy.tools.checkpoint import start_from, write_weights
@@ -313,8 +314,9 @@ def test_gradients_know_the_borders_of_rounding() -> None:
         (slope,) = torch.autograd.grad(function(v).sum(), v)
         return slope
 
+    mean = torch.linspace(-0.4, 0.9, len(at))
     for a, b in zip(straight, soft, strict=True):
-        arguments = (at, scale) if a is straight.bits else (at,)
+        arguments = {straight.bits: (at, scale), straight.bits_around: (at, mean, scale)}.get(a, (at,))
         torch.testing.assert_close(a(*arguments), b(*arguments))
     assert (slopes(straight.symbols) == 1).all()
     weights = slopes(soft.symbols)
@@ -325,6 +327,47 @@ def test_gradients_know_the_borders_of_rounding() -> None:
     assert slopes(straight.magnitudes)[4] == 0
     assert float(magnitudes[4]) == pytest.approx(float(weights[4]) * math.asinh(1), rel=1e-5)
     assert float(magnitudes[2]) == pytest.approx(-float(weights[2]) * math.asinh(1), rel=1e-5)
+    sizes = slopes(soft.sizes)
+    assert slopes(straight.sizes)[4] == 0 and float(sizes[4]) == pytest.approx(float(weights[4]))
+
+
+def test_gradients_of_bits_around_a_mean() -> None:
+    """The value pays what the integers above and below differ by; the mean pays as it does straight through."""
+    at, mean, scale = torch.tensor([0.1, 0.4999, -2.3]), torch.tensor([0.3, -0.2, -2.0]), torch.full((3,), 4.0)
+    for name in ("straight", "soft"):
+        v, m, s = (t.clone().requires_grad_(True) for t in (at, mean, scale))
+        by_value, by_mean, by_scale = torch.autograd.grad(ROUNDINGS[name].bits_around(v, m, s).sum(), (v, m, s))
+        found = {"value": by_value, "mean": by_mean, "scale": by_scale}
+        if name == "straight":
+            straight = found
+    bits = [log_probability(at.floor() + n - mean, scale) / -math.log(2) for n in (0, 1)]
+    torch.testing.assert_close(found["value"], (bits[1] - bits[0]) * soft_slope(at))
+    torch.testing.assert_close(straight["value"], -straight["mean"])
+    for name in ("mean", "scale"):
+        torch.testing.assert_close(found[name], straight[name])
+
+
+@pytest.mark.parametrize("axes", [1, 2])
+def test_a_lattice_with_soft_gradients_has_the_same_values(axes: int) -> None:
+    torch.manual_seed(0)
+    lattice = Lattice(4, axes=axes, lambdas=(1e-3, 0.2))
+    lattice.start_from(torch.tensor([3.0, 1.0, 0.5, 0.2]))
+    with torch.no_grad():
+        for weight in (lattice.scales, lattice.means, lattice.scales_across):
+            weight.add_(0.02 * torch.rand(weight.shape))
+    y, position = torch.randn(2, 4, *[24] * axes), torch.tensor([0.3, 0.9])
+    values, slopes = [], []
+    for rounding in ("straight", "soft"):
+        lattice.rounding = rounding
+        latents = y.clone().requires_grad_(True)
+        y_hat, bits = lattice(latents, position)
+        values.append((y_hat.detach(), bits.detach()))
+        slopes.append(torch.autograd.grad(bits.sum(), latents)[0])
+    torch.testing.assert_close(values[0], values[1])
+    assert not torch.allclose(slopes[0], slopes[1])
+    with torch.no_grad():  # a step against either gradient costs fewer bits
+        for slope in slopes:
+            assert lattice(y - 0.3 * slope, position)[1].sum() < values[0][1].sum()
 
 
 def test_steps_with_soft_gradients_learn(recipe_file: Path, pictures: Path) -> None:
@@ -350,7 +393,10 @@ def test_gradients_that_there_are_not_are_refused(recipe_file: Path) -> None:
         with pytest.raises(OptionError, match="two numbers above 0"):
             read_recipe(recipe_file, [f"train.paid={paid}"])
     with pytest.raises(OptionError, match='has no gradients "soft"'):
-        choose_gradients(build("walloc-image", {}), "soft")
+        choose_gradients(torch.nn.Linear(2, 2), "soft")
+    codec = build("walloc-audio", {})
+    choose_gradients(codec, "soft")
+    assert [part.bottleneck.rounding for part in (codec.stereo, codec.mono)] == ["soft", "soft"]
 
 
 def test_what_is_paid_for_error_changes_along_the_quality(recipe_file: Path, pictures: Path) -> None:

@@ -22,6 +22,7 @@ from rarefy.tools.metrics import psnr
 REGION_SIDE = 256
 REGIONS = 20
 REGION_SIZE = (5472, 3648)  # a picture of 20 megapixels
+RATE_SIZE = (2048, 1408)  # of pictures that are too small to be cut, put beside their mirror images
 RATE_QUALITIES = (20, 50, 80)
 
 
@@ -112,16 +113,19 @@ def _regions(path: Path, size: tuple[int, int], threads: int) -> dict[str, Any]:
 
 
 def _rate(paths: list[Path], threads: int) -> list[dict[str, Any]]:
-    """Bytes and PSNR of pictures above a megapixel in units and in one piece, summed at each quality."""
+    """Bytes and PSNR of pictures in units and in one piece, summed at each quality; small ones are enlarged first."""
     from rarefy.codecs.encoding import Encoder
-    from rarefy.codecs.media import as_image
+    from rarefy.codecs.media import Image, as_image
     from rarefy.codecs.parallel import threads_of_torch
     from rarefy.codecs.weights import load_codec
 
     codec = load_codec("image")
     rows = []
     with threads_of_torch(threads):
-        images = [image for image in map(as_image, paths) if Encoder(codec, [image]).tile]
+        images = [
+            image if Encoder(codec, [image]).tile else Image(enlarged(image.pixels, *RATE_SIZE))
+            for image in map(as_image, paths)
+        ]
         for quality in RATE_QUALITIES:
             row: dict[str, Any] = {"quality": quality, "pictures": len(images)}
             for name, tile in (("units", None), ("whole", 0)):

@@ -9,6 +9,7 @@ from torch import nn
 
 from rarefy.codecs.image import ImageCodec
 from rarefy.entropy.hyperprior import Hyperprior
+from rarefy.entropy.lattice import Lattice
 from rarefy.errors import OptionError
 from rarefy.tools.widen import added
 
@@ -44,7 +45,7 @@ def choose_gradients(model: nn.Module, gradients: str) -> None:
 
     Raises OptionError for a codec that has the straight way alone.
     """
-    bottlenecks = [module for module in model.modules() if isinstance(module, Hyperprior)]
+    bottlenecks = [module for module in model.modules() if isinstance(module, Hyperprior | Lattice)]
     if not bottlenecks and gradients != "straight":
         raise OptionError(f'the entropy model of this codec has no gradients "{gradients}"')
     for bottleneck in bottlenecks:
