@@ -35,6 +35,15 @@ _PICTURES = "the pictures of the film are left out"
 _MORE_TRACKS = "the first of several tracks of sound is taken, the others are left out"
 
 
+def _opened(file: BinaryIO, format: str) -> Any:
+    import av
+
+    try:
+        return av.open(file, format=format, metadata_errors="replace")
+    except TypeError:  # PyAV 19 has no such option any more
+        return av.open(file, format=format)
+
+
 class AvSource:
     """Samples of the first track of sound of a file, read forward; going back decodes from the begin.
 
@@ -79,7 +88,7 @@ class AvSource:
 
         self._file.seek(0)
         try:
-            self._container: Any = av.open(self._file, format=_FORMATS[self._kind], metadata_errors="replace")
+            self._container: Any = _opened(self._file, _FORMATS[self._kind])
         except av.FFmpegError as error:
             raise UnreadableError(_reason(error)) from error
         if not self._container.streams.audio:

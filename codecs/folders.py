@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
 
-from rarefy.errors import OptionError, RarefyError, RarefyWarning
+from rarefy.errors import OptionError, RarefyWarning
 
 HAS_LOCKS = find_spec("fcntl") is not None  # not on Windows
 NO_LOCKS = {errno.ENOSYS, errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EINVAL, errno.EBADF}  # of file systems
@@ -62,13 +62,19 @@ def _walk(folder: Path, fail: Callable[[OSError], object]) -> Iterator[tuple[str
             yield parent, names
 
 
-def hold(folder: Path, work: str) -> int:
+def hold(folder: Path, work: str) -> int | None:
     """Hold a folder until the descriptor is closed, by this process or by its end.
 
-    Raises OptionError where another process does `work` there, RarefyError on systems without locks of files.
+    Where the system or the file system knows no locks there is no descriptor, and a RarefyWarning says so. Raises
+    OptionError where another process does `work` there.
     """
-    if not HAS_LOCKS:
-        raise RarefyError(f"{work} needs a system with file locks, such as Linux or macOS")
+    descriptor = _locked(folder, work) if HAS_LOCKS else None
+    if descriptor is None:
+        warnings.warn(f"{folder}: no locks here: see that nothing else is {work} there", RarefyWarning, stacklevel=3)
+    return descriptor
+
+
+def _locked(folder: Path, work: str) -> int | None:
     import fcntl
 
     descriptor = os.open(folder, os.O_RDONLY)
@@ -79,25 +85,17 @@ def hold(folder: Path, work: str) -> int:
         error.filename = os.fspath(folder)
         if error.errno in (errno.EWOULDBLOCK, errno.EACCES):
             raise OptionError(f"{folder}: another process is {work} there") from error
+        if error.errno in NO_LOCKS:
+            return None
         raise
     return descriptor
 
 
 @contextmanager
 def held(folder: Path, work: str) -> Iterator[None]:
-    """Make a folder and hold it meanwhile; a RarefyWarning says so where its system or file system knows no locks.
-
-    Raises OptionError where another process does `work` there.
-    """
+    """Make a folder and `hold` it meanwhile."""
     folder.mkdir(parents=True, exist_ok=True)
-    descriptor = None
-    try:
-        descriptor = hold(folder, work) if HAS_LOCKS else None
-    except OSError as error:
-        if error.errno not in NO_LOCKS:
-            raise
-    if descriptor is None:
-        warnings.warn(f"{folder}: no locks here: see that nothing else is {work} there", RarefyWarning, stacklevel=3)
+    descriptor = hold(folder, work)
     try:
         yield
     finally:

@@ -7,6 +7,7 @@ folders of RAREFY_WEIGHTS and then in the package; nothing is ever fetched.
 import hashlib
 import json
 import os
+import sys
 import threading
 from collections.abc import Mapping
 from dataclasses import asdict
@@ -14,7 +15,9 @@ from pathlib import Path
 from typing import Any
 from weakref import WeakValueDictionary
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
@@ -50,8 +53,15 @@ def digest(tensors: Mapping[str, Tensor], facts: Mapping[str, str]) -> bytes:
     for name in sorted(tensors):
         tensor = tensors[name].contiguous()
         sha.update(f"{name} {tensor.dtype} {list(tensor.shape)}\n".encode())
-        sha.update(tensor.reshape(-1).view(torch.uint8).numpy().data)
+        sha.update(_little_endian(tensor).data)
     return sha.digest()
+
+
+def _little_endian(tensor: Tensor) -> NDArray[Any]:
+    """The numbers as they stand in weights files, on any machine."""
+    numbers = tensor.reshape(-1).view(torch.uint8).numpy()
+    size = tensor.element_size()
+    return numbers if sys.byteorder == "little" else np.ascontiguousarray(numbers.reshape(-1, size)[:, ::-1])
 
 
 def save_weights(codec: AnyCodec, path: Path) -> bytes:

@@ -32,7 +32,7 @@ class Packer:
             _remove_unfinished(folder, self.manifest)
             self.done = {key for shard in self.manifest.shards for key in _keys(folder, shard)}
         except BaseException:
-            os.close(self._lock)
+            self._release()
             raise
         self._skipped = {skipped.source: skipped.reason for skipped in self.manifest.skipped}
         self._writer: ShardWriter | None = None
@@ -72,7 +72,12 @@ class Packer:
                 self._writer.abandon()
                 self._writer = None
         finally:
+            self._release()
+
+    def _release(self) -> None:
+        if self._lock is not None:
             os.close(self._lock)
+            self._lock = None
 
     def __enter__(self) -> "Packer":
         return self

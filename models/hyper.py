@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from rarefy.models.layers import PartialBlock
+from rarefy.models.layers import PartialBlock, pixel_shuffle
 
 STREAM_EXPONENT = 5  # what passes from features to heads is in steps of 2^-5 where integers run the network
 STREAM_PEAK = 127 / 2**STREAM_EXPONENT  # and so within +-4, which training has to know
@@ -68,8 +68,8 @@ class ScaleNetwork(nn.Module):
 
     def features(self, z_hat: Tensor, embedding: Tensor) -> Tensor:
         """z_hat: [B, hyper, h_z, w_z] integers as floats; embedding: what the quality adds, [B, width]."""
-        h = F.pixel_shuffle(self.up_coarse(z_hat), 2)
-        h = F.pixel_shuffle(self.up_fine(self.block_coarse(h)), 2)
+        h = pixel_shuffle(self.up_coarse(z_hat), 2)
+        h = pixel_shuffle(self.up_fine(self.block_coarse(h)), 2)
         h = h + embedding[:, :, None, None]
         for block in self.blocks_fine:
             h = block(h)

@@ -1,9 +1,13 @@
 """Layers that the picture networks share. Borders are padded by replication everywhere."""
 
+import platform
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+# Where torch found no AVX2, it has no pixel shuffle for channels-last tensors: FBGEMM would have to do it.
+_SHUFFLES_ROWS = platform.machine() in ("x86_64", "AMD64") and torch.backends.cpu.get_cpu_capability() == "DEFAULT"
 LARGEST = 1.5  # before squaring; photographs lose 0.01 dB by it at most
 
 
@@ -16,6 +20,13 @@ def replicate_border(x: Tensor, rows: int = 1, columns: int = 1) -> Tensor:
         return F.pad(x, (columns, columns, rows, rows), mode="replicate")
     x = torch.cat([*[x[:, :, :1]] * rows, x, *[x[:, :, -1:]] * rows], 2)
     return torch.cat([*[x[..., :1]] * columns, x, *[x[..., -1:]] * columns], 3)
+
+
+def pixel_shuffle(x: Tensor, factor: int) -> Tensor:
+    """As torch's: [B, C, H, W] to [B, C / factor^2, factor H, factor W]; on any processor, channels last stay last."""
+    if not _SHUFFLES_ROWS or x.device.type != "cpu":
+        return F.pixel_shuffle(x, factor)
+    return F.pixel_shuffle(x.contiguous(), factor).contiguous(memory_format=torch.channels_last)
 
 
 class Conv3x3(nn.Conv2d):

@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from rarefy.models.layers import PartialBlock
+from rarefy.models.layers import PartialBlock, pixel_shuffle
 
 STRIDE = 16
 
@@ -81,11 +81,11 @@ class Synthesis(nn.Module):
         """
         h = _on_first(self.coarse[:-1], self.channels, _full(self.first, y))
         h = _full(lambda x: _on_first(self.coarse[-1:], self.channels, x), h)
-        h = self.fine(F.pixel_shuffle(_full(self.up, h), 2))
+        h = self.fine(pixel_shuffle(_full(self.up, h), 2))
         if reduction == 1:
-            return F.pixel_shuffle(_full(self.last, h), 8) + 0.5
+            return pixel_shuffle(_full(self.last, h), 8) + 0.5
         weight, bias = self._averaged(reduction)
-        return F.pixel_shuffle(_full(lambda x: F.conv2d(x, weight, bias), h), 8 // reduction) + 0.5
+        return pixel_shuffle(_full(lambda x: F.conv2d(x, weight, bias), h), 8 // reduction) + 0.5
 
     def _averaged(self, reduction: int) -> tuple[Tensor, Tensor]:
         """Weight and bias of the last layer for means over squares."""

@@ -26,7 +26,7 @@ from rarefy.data.manifest import Settings, read_manifest
 from rarefy.data.packing import Packer
 from rarefy.data.shards import read_members
 from rarefy.data.sources import find_sources
-from rarefy.errors import FormatError, OptionError, RarefyError
+from rarefy.errors import FormatError, OptionError, RarefyError, RarefyWarning
 from rarefy.tools.cli import main
 
 SETTINGS = Settings("image", "ab" * 32, 50.0, "none", "in", 8192)
@@ -451,3 +451,16 @@ def test_a_cluster_packs_the_same_though_a_worker_is_killed(
         assert pack(tmp_path / "in", tmp_path / "there", "--ray", "auto") == 3
     assert contents(tmp_path / "there") == contents(tmp_path / "here")
     assert len(contents(tmp_path / "here")) > 3
+
+
+def test_packing_goes_on_where_there_are_no_locks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def none(*_: object) -> None:
+        raise OSError(errno.EBADF, "Bad file descriptor")  # what NFS says of folders
+
+    monkeypatch.setattr("fcntl.flock", none)
+    with pytest.warns(RarefyWarning, match="no locks here: see that nothing else is packing there"):
+        packer = Packer(tmp_path / "out", SETTINGS)
+    with packer:
+        packer.add("a", "a.png", {"rfy": b"1"})
+        packer.finish()
+    assert read_manifest(tmp_path / "out").is_complete

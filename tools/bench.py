@@ -11,11 +11,12 @@ Times are wall times of warm calls (the first call of each codec is told apart),
 
 from argparse import ArgumentParser, ArgumentTypeError, Namespace
 from collections.abc import Sequence
+from importlib.util import find_spec
 from pathlib import Path
 
 from rarefy.tools.arguments import Parser, positive, quality, size
 from rarefy.tools.bench_output import write_result
-from rarefy.tools.terminal import DONE, FAILED, Terminal
+from rarefy.tools.terminal import DONE, FAILED, Refusal, Terminal
 
 DEFAULT_CODEC = "image@5,15,30,45,60,75,90"
 ANCHOR_NAMES = ("jpeg", "webp", "avif", "avif-fast", "jxl", "hevc", "av1")
@@ -33,6 +34,7 @@ def main(argv: Sequence[str]) -> int:
     options = build_parser().parse_args(argv)
     command = ["rarefy", "bench", *argv]
     terminal = Terminal()
+    _require(options)
     if options.subject == "images":
         return bench_command.images(options, command, terminal)
     if options.subject == "join":
@@ -58,6 +60,16 @@ def main(argv: Sequence[str]) -> int:
     if options.subject == "coder":
         return _coder(options, command)
     return _speed(options, command, terminal)
+
+
+def _require(options: Namespace) -> None:
+    """Refuse, before anything is measured, what lacks a package at its end; raises Refusal."""
+    needed = {"skimage": options.subject in ("speed", "folder", "integer", "exactness")}
+    needed["scipy"] = options.subject in ("images", "join", "compare")
+    needed["matplotlib"] = bool(getattr(options, "plot", None) or getattr(options, "report", None))
+    missing = [package for package, is_needed in needed.items() if is_needed and find_spec(package) is None]
+    if missing:
+        raise Refusal(f"bench {options.subject} needs {' and '.join(missing)}", "pip install 'rarefy[bench]'")
 
 
 def build_parser() -> ArgumentParser:

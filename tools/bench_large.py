@@ -5,7 +5,6 @@ where it repeats. Each size is measured in a process of its own, whose peak of m
 """
 
 import multiprocessing
-import resource
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -18,6 +17,7 @@ from numpy.typing import NDArray
 
 from rarefy.tools import environment
 from rarefy.tools.metrics import psnr
+from rarefy.tools.terminal import Refusal
 
 REGION_SIDE = 256
 REGIONS = 20
@@ -139,7 +139,11 @@ def _rate(paths: list[Path], threads: int) -> list[dict[str, Any]]:
 
 
 def _peak_memory() -> int:
-    """Largest resident size of this process, in bytes."""
+    """Largest resident size of this process, in bytes; raises Refusal on Windows, which does not count it."""
+    if sys.platform == "win32":
+        raise Refusal("bench large needs a system that counts memory, such as Linux or macOS")
+    import resource
+
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak if sys.platform == "darwin" else 1024 * peak
 

@@ -96,7 +96,8 @@ def _code(package: Path) -> list[Entry]:
     return [
         (f"rarefy/{name}", file)
         for name, file in inside
-        if name.parts[0] not in NOT_CODE and not name.parts[0].startswith(".")
+        if len(name.parts) == 1
+        or (name.parts[0] not in NOT_CODE and (package / name.parts[0] / "__init__.py").is_file())
     ]
 
 

@@ -5,6 +5,7 @@ module that is imported when the verb runs. Data goes to stdout, words go to std
 Exit codes: 0 done, 1 failed, 2 wrong usage, 3 damaged or unsupported input; a batch ends with the worst of its files'.
 """
 
+import io
 import os
 import signal
 import sys
@@ -33,6 +34,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = list(sys.argv[1:] if argv is None else argv)
     os.environ.setdefault("GOMP_SPINCOUNT", SPINS)
     _open_closed()
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # names that its encoding does not have
     terminal = Terminal()
     try:
         with _endings_raised():

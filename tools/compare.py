@@ -42,7 +42,7 @@ class Machine:
 def read_variants(path: Path) -> list[tuple[str, list[str]]]:
     """Names and overrides; raises OptionError for a file that is not of this form."""
     try:
-        tables = tomllib.loads(path.read_text())["variant"]
+        tables = tomllib.loads(path.read_text(encoding="utf-8"))["variant"]
         variants = [(str(table["name"]), [str(line) for line in table.get("set", [])]) for table in tables]
     except (OSError, KeyError, TypeError, ValueError) as error:
         raise OptionError(f"{path}: not a file of variants: {error}") from error

@@ -69,4 +69,4 @@ def _cpu_model() -> str:
 
 def python_command() -> list[str]:
     """Return the command of this interpreter that starts rarefy in a process of its own."""
-    return [sys.executable, "-m", "rarefy"]
+    return [sys.executable, "-P", "-m", "rarefy"]  # -P: nothing is imported from the current folder

@@ -143,7 +143,7 @@ def _words(setting: dict[str, Any]) -> str:
 
 def _run(role: str, processor: str, folder: Path) -> None:
     """Do the part of one instruction set in a process that is limited to it."""
-    command = [sys.executable, "-m", "rarefy.tools.exactness", role, processor, str(folder)]
+    command = [sys.executable, "-P", "-m", "rarefy.tools.exactness", role, processor, str(folder)]
     # Inductor (torch 2.11) runs cached code on whatever it was compiled for: every instruction set has its own cache.
     cache = {"TORCHINDUCTOR_CACHE_DIR": str(folder / f"compiled-{processor}")}
     done = subprocess.run(command, env={**os.environ, **PROCESSORS[processor], **cache}, capture_output=True, text=True)

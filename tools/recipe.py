@@ -112,7 +112,7 @@ def _strictly(cls: type, table: dict[str, Any], where: str) -> Any:
 def read_recipe(path: Path, overrides: list[str]) -> Recipe:
     """Read a recipe; overrides are TOML assignments such as "train.batch = 4"."""
     try:
-        tables = tomllib.loads(path.read_text())
+        tables = tomllib.loads(path.read_text(encoding="utf-8"))
         for line in overrides:
             name, equals, value = line.partition("=")
             if not equals:

@@ -60,7 +60,10 @@ def compile_kernels(architecture: str) -> Compiled:
 def kernels_for(capability: tuple[int, int]) -> bytes:
     """Give the machine code for a GPU of a compute capability, compiled or as it was kept; raises UnsupportedError."""
     architecture = architecture_for(capability)
-    path = cache_folder() / f"{_key(architecture)}.cubin"
+    try:
+        path = cache_folder() / f"{_key(architecture)}.cubin"
+    except RuntimeError:  # a user without a home folder keeps nothing
+        return compile_kernels(architecture).cubin
     kept = _read(path)
     if kept is None:
         kept = compile_kernels(architecture).cubin

@@ -21,7 +21,7 @@ from rarefy.codecs import api
 from rarefy.codecs.container import read_info
 from rarefy.codecs.folders import may_be_file
 from rarefy.tools.cli import main
-from rarefy.tools.commands import batch
+from rarefy.tools.commands import batch, inputs
 from rarefy.tools.commands.ahead import Ahead
 from rarefy.tools.commands.batch import Batch, Stages
 from rarefy.tools.commands.inputs import Found, find, plan
@@ -387,3 +387,26 @@ def test_several_inputs_do_not_make_a_folder_with_the_name_of_a_file(tmp_path: P
     with pytest.raises(Refusal, match="the name of one file"):
         plan(found, str(tmp_path / "out.rfy"), ".rfy")
     assert plan(found, str(tmp_path / "out.rfy") + os.sep, ".rfy")[1].target == str(tmp_path / "out.rfy" / "b.rfy")
+
+
+@pytest.mark.parametrize("ignores", [True, False])
+def test_names_that_differ_by_case_alone(ignores: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(inputs, "_ignores_case", lambda folder: ignores)
+    found = [Found(str(tmp_path / name), Path(name), False) for name in ("IMG_1.JPG", "img_1.png")]
+    composed = [Found(str(tmp_path / name), Path(name), False) for name in ("é.png", "e\u0301.jpg")]
+    for pair in (found, composed):
+        if ignores:
+            with pytest.raises(Refusal, match="would both be written to"):
+                plan(pair, None, ".rfy")
+        else:
+            assert len(plan(pair, None, ".rfy")) == 2
+    if ignores:
+        with pytest.raises(Refusal, match="is an input"):
+            plan([Found(str(tmp_path / "z.png"), Path("z.png"), False)], str(tmp_path / "Z.PNG"), ".rfy")
+
+
+def test_a_file_system_says_itself_whether_case_counts(tmp_path: Path) -> None:
+    (tmp_path / "Name").touch()
+    assert inputs._ignores_case(tmp_path / "not" / "there") == (tmp_path / "nAME").exists()
+    (tmp_path / "nAME").touch()
+    assert inputs._ignores_case(tmp_path) == (tmp_path / "nAME").samefile(tmp_path / "Name")

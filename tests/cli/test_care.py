@@ -12,12 +12,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 from safetensors import safe_open
 from safetensors.torch import save_file
 
 import rarefy
-from rarefy.codecs import media
+from rarefy.codecs import media, weights
 from rarefy.codecs.container import read_info
 from rarefy.codecs.unfinished import whole_file
 from rarefy.codecs.weights import candidates
@@ -306,3 +307,63 @@ def test_options_that_contradict_each_other_are_wrong_usage(run: Run, arguments:
     code, out, err = run(*arguments)
     assert (code, out) == (2, "")
     assert err.startswith("rarefy: error: ")
+
+
+def test_names_that_stdout_cannot_spell_are_escaped(small_file: Path, tmp_path: Path) -> None:
+    named = tmp_path / "日本.rfy"
+    named.write_bytes(small_file.read_bytes())
+    done = subprocess.run(
+        [sys.executable, "-m", "rarefy", "info", str(named)],
+        capture_output=True,
+        env=os.environ | {"PYTHONIOENCODING": "cp1252"},
+        check=False,
+    )
+    assert done.returncode == 0 and rb"\u65e5\u672c.rfy" in done.stdout
+
+
+@pytest.mark.skipif(not candidates("image"), reason='no weights of codec "image" are here')
+def test_processors_without_avx2_code_the_same(small_file: Path, tmp_path: Path) -> None:
+    """Torch is told so; its pixel shuffle has no way for channels-last tensors then."""
+    env = os.environ | {"ATEN_CPU_CAPABILITY": "default", "OMP_NUM_THREADS": "1"}
+    machines = ("x86_64", "AMD64")
+    program = f"from rarefy.models import layers as l; assert l._SHUFFLES_ROWS == (l.platform.machine() in {machines})"
+    subprocess.run([sys.executable, "-c", program], env=env, check=True)
+    line = [sys.executable, "-m", "rarefy", "decode", str(small_file), "-o", str(tmp_path / "a.png"), "-q"]
+    subprocess.run(line, env=env, check=True)
+    with Image.open(tmp_path / "a.png") as picture:
+        there = np.asarray(picture).astype(int)
+    assert np.abs(there - np.asarray(rarefy.decode(small_file)).astype(int)).max() <= 2
+
+
+def test_a_pixel_shuffle_by_rows_is_torchs(monkeypatch: pytest.MonkeyPatch) -> None:
+    from rarefy.models import layers
+
+    x = torch.randn(2, 16, 3, 5).contiguous(memory_format=torch.channels_last)
+    wanted = torch.nn.functional.pixel_shuffle(x, 4)
+    for by_rows in (False, True):
+        monkeypatch.setattr(layers, "_SHUFFLES_ROWS", by_rows)
+        found = layers.pixel_shuffle(x, 4)
+        assert torch.equal(found, wanted)
+        assert found.is_contiguous(memory_format=torch.channels_last) or not by_rows
+
+
+def test_a_benchmark_asks_for_its_packages_first(run: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr("rarefy.tools.bench.find_spec", lambda name: None)
+    for line, needed in (
+        (["speed"], "skimage"),
+        (["images", tmp_path], "scipy"),
+        (["images", tmp_path, "--plot", tmp_path / "a.svg"], "scipy and matplotlib"),
+    ):
+        code, _, err = run("bench", *line)
+        assert code == 1 and f"bench {line[0]} needs {needed}" in err and "rarefy[bench]" in err
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.int32, torch.int8])
+def test_weights_have_one_name_on_every_machine(dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch) -> None:
+    tensor = torch.arange(6).to(dtype).reshape(2, 3)
+    swapped = torch.from_numpy(tensor.numpy().byteswap())
+    here = weights._little_endian(tensor).tobytes()
+    assert here == tensor.numpy().astype(tensor.numpy().dtype.newbyteorder("<")).tobytes()
+    other = "big" if sys.byteorder == "little" else "little"
+    monkeypatch.setattr(weights.sys, "byteorder", other)  # type: ignore[attr-defined]
+    assert weights._little_endian(swapped).tobytes() == here

@@ -1,7 +1,9 @@
 """Which input goes to which output: names, folders and patterns, and what is refused before any work starts."""
 
 import os
+import unicodedata
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import lru_cache
 from glob import escape, glob, has_magic
 from pathlib import Path
 from typing import NamedTuple
@@ -145,16 +147,37 @@ def _target(item: Found, output: str | None, suffix: str) -> str:
     return str(Path(output) / item.relative.with_suffix(suffix))
 
 
+@lru_cache(1024)
+def _ignores_case(folder: Path) -> bool:
+    """Tell whether names that differ by case are one on the file system of a folder, which need not be there yet."""
+    while not folder.is_dir():
+        folder = folder.parent
+    with os.scandir(folder) as entries:
+        known = next((Path(entry.path) for entry in entries if entry.name.swapcase() != entry.name), folder)
+    other = known.with_name(known.name.swapcase()) if known.name else known
+    try:
+        return other != known and other.samefile(known)
+    except OSError:
+        return False
+
+
+def _key(place: Path) -> str:
+    """A name's file: equal for two names that are one on the file system."""
+    name = str(place)
+    return unicodedata.normalize("NFC", name).casefold() if _ignores_case(place.parent) else name
+
+
 def _refuse_collisions(jobs: Sequence[Job], inputs: set[Path]) -> None:
-    writers: dict[str | Path, str] = {}
+    writers: dict[str, str] = {}
+    keys = {_key(place) for place in inputs}
     for job in jobs:
-        path = job.target if job.target == STANDARD_STREAM else _place(job.target)
-        if path in inputs and job.target == job.source:
+        path = job.target if job.target == STANDARD_STREAM else _key(_place(job.target))
+        if path in keys and job.target == job.source:
             sentence = f"{job.source}: its output would have its own name"
             raise Refusal(sentence, "is it the file that was meant? Else name another output with -o", USAGE)
-        if path in inputs:
+        if path in keys:
             raise Refusal(f"{job.target}: is an input, and would be overwritten", "name another output with -o", USAGE)
-        if path in writers and not (isinstance(path, Path) and is_special(path)):
+        if path in writers and not (path != STANDARD_STREAM and is_special(Path(job.target))):
             both = f"{writers[path]} and {job.source}"
             hint = "rename one of them, or name an output for each"
             raise Refusal(f"{both} would both be written to {name_of(job.target)}", hint, USAGE)

@@ -1,6 +1,7 @@
 """How much memory a call needs, from the kernel's own high-water mark: all libraries and threads count."""
 
 import ctypes
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -26,9 +27,10 @@ def peak_bytes(call: Callable[[], object]) -> int | None:
 
 def _give_back() -> None:
     """Return free memory to the system, where the C library can (glibc)."""
-    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
-    if trim is not None:
-        trim(0)
+    if sys.platform != "win32":
+        trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
+        if trim is not None:
+            trim(0)
 
 
 def _resident(field: str) -> int:

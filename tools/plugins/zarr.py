@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 from zarr.abc.codec import ArrayBytesCodec
-from zarr.core.chunk_grids import RegularChunkGrid
 
 from rarefy.errors import MediaError, OptionError
 from rarefy.tools.plugins.stacks import (
@@ -62,7 +61,7 @@ class Image(ArrayBytesCodec):
         found = dtype.to_native_dtype()
         if found != np.uint8:
             raise MediaError(f'codec "{NAME}" takes arrays of uint8, not {found}')
-        stack_shape(chunk_grid.chunk_shape if isinstance(chunk_grid, RegularChunkGrid) else shape)
+        stack_shape(getattr(chunk_grid, "chunk_shape", shape))
 
     def compute_encoded_size(self, input_byte_length: int, chunk_spec: "ArraySpec") -> int:
         """Raise NotImplementedError: nothing is known of a size before the pictures are."""
