@@ -62,15 +62,17 @@ def _walk(folder: Path, fail: Callable[[OSError], object]) -> Iterator[tuple[str
             yield parent, names
 
 
-def hold(folder: Path, work: str) -> int | None:
+def hold(folder: Path, work: str, stacklevel: int = 3) -> int | None:
     """Hold a folder until the descriptor is closed, by this process or by its end.
 
     Where the system or the file system knows no locks there is no descriptor, and a RarefyWarning says so. Raises
-    OptionError where another process does `work` there.
+    OptionError where another process does `work` there. stacklevel: of the warning.
     """
     descriptor = _locked(folder, work) if HAS_LOCKS else None
     if descriptor is None:
-        warnings.warn(f"{folder}: no locks here: see that nothing else is {work} there", RarefyWarning, stacklevel=3)
+        warnings.warn(
+            f"{folder}: no locks here: see that nothing else is {work} there", RarefyWarning, stacklevel=stacklevel
+        )
     return descriptor
 
 
@@ -95,7 +97,7 @@ def _locked(folder: Path, work: str) -> int | None:
 def held(folder: Path, work: str) -> Iterator[None]:
     """Make a folder and `hold` it meanwhile."""
     folder.mkdir(parents=True, exist_ok=True)
-    descriptor = hold(folder, work)
+    descriptor = hold(folder, work, stacklevel=5)  # behind contextlib
     try:
         yield
     finally:

@@ -35,18 +35,20 @@ class Samples(NamedTuple):
 Key = int | tuple[int, ...] | None
 
 
-def transparent_key(picture: "pil.Image") -> Key:
-    """Give the one colour that is transparent (PNG's tRNS), if there is one; the image is not loaded yet.
-
-    Pillow widens gray of 2 and 4 bits, but not the key that goes with it.
-    """
-    key = picture.info.get("transparency")
-    if not isinstance(key, int | tuple):
-        return None
+def key_factor(picture: "pil.Image") -> int:
+    """How much Pillow widens gray of 2 and 4 bits of a PNG, but not the key that goes with it; told before it loads."""
+    if picture.format != "PNG" or picture.mode != "L":
+        return 1
     rawmodes = {str(tile[3]) for tile in getattr(picture, "tile", ())}
-    if isinstance(key, int) and picture.format == "PNG" and picture.mode == "L":
-        return key * (17 if "L;4" in rawmodes else 85 if "L;2" in rawmodes else 1)
-    return key
+    return 17 if "L;4" in rawmodes else 85 if "L;2" in rawmodes else 1
+
+
+def transparent_key(picture: "pil.Image", factor: int) -> Key:
+    """Give the one colour that is transparent (PNG's tRNS), if there is one. factor: of `key_factor`."""
+    key = picture.info.get("transparency")
+    if isinstance(key, int):
+        return key * factor
+    return key if isinstance(key, tuple) else None
 
 
 def samples_of(picture: "pil.Image", key: Key, name: str) -> Samples:

@@ -33,7 +33,7 @@ _SIGNATURES = (
 RAW = "a raw photograph, which is not taken: develop it to JPEG or PNG first"
 # Fuji, Olympus, Panasonic, Canon; others are TIFF files whose tags tell
 _RAW_MARKS = ((0, b"FUJIFILMCCD-RAW"), (0, b"IIRO"), (0, b"IIRS"), (0, b"MMOR"), (0, b"IIU\0"), (4, b"ftypcrx "))
-_CANON = 8, b"CR"  # in a file that begins as TIFF
+_CANON = b"II*\0\x10\0\0\0CR\2\0"  # what begins as TIFF otherwise
 # (position, bytes found there, what the file is)
 _OTHER_FILES = (
     (0, SIGNATURE, "already a rarefy file: decode it first"),
@@ -43,7 +43,7 @@ _OTHER_FILES = (
     (0, b"v/1\x01", "an OpenEXR picture, which is not taken: store it as PNG first"),
     (0, b"#?RADIANCE", "a Radiance HDR picture, which is not taken: store it as PNG first"),
     *((place, mark, RAW) for place, mark in _RAW_MARKS),
-    (0, b"PF", "a PFM picture in colour, which is not taken: store it as PNG first"),
+    (0, b"PF\n", "a PFM picture in colour, which is not taken: store it as PNG first"),
     (0, b"<svg", "an SVG drawing, which is not taken: draw it to PNG first"),
     (0, b"%PDF", "a PDF document, not a picture"),
     (4, b"ftyp", "a film (MP4, MOV), not a picture"),
@@ -63,7 +63,7 @@ def format_of(file: BinaryIO, name: str) -> str:
     format = _format_of_iso_file(head) or next(
         (format for position, mark, format in _SIGNATURES if head.startswith(mark, position)), None
     )
-    if format == "TIFF" and head.startswith(_CANON[1], _CANON[0]):
+    if head.startswith(_CANON):
         raise MediaError(f"{name} is {RAW}")
     if format is None:
         raise MediaError(f"{name} is {_what_else(head)}")

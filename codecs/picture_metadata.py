@@ -10,8 +10,8 @@ if TYPE_CHECKING:
     from PIL import Image as pil
 
 EXIF_PREFIX = b"Exif\0\0"
+_XMP_PREFIX = b"http://ns.adobe.com/xap/1.0/\0"
 EXIF_ANEW = {"TIFF", "AVIF"}  # formats for which Pillow takes EXIF apart and writes it anew
-_GRAY = ("L", "I", "F", "1")  # begins of modes without colour, which profiles of gray fit
 _ORIENTATION_TAG = 0x0112
 _XMP_TAG = 700  # of TIFF (XMP specification, part 3)
 _DIRECTORIES = {0x8769, 0x8825}  # of EXIF and of GPS
@@ -31,8 +31,8 @@ class Metadata(NamedTuple):
     xmp: bytes | None
 
 
-def metadata_of(picture: "pil.Image", name: str) -> tuple[Metadata, tuple[str, ...]]:
-    """Take the metadata of a loaded Pillow image, and notes on what is damaged.
+def metadata_of(picture: "pil.Image", channels: int, name: str) -> tuple[Metadata, tuple[str, ...]]:
+    """Take the metadata of a loaded Pillow image, and notes on what is damaged. channels: that its colours have.
 
     A resolution that stands outside of EXIF goes into EXIF, unless EXIF has one. Raises MediaError for damaged EXIF in
     the text of a PNG.
@@ -42,7 +42,7 @@ def metadata_of(picture: "pil.Image", name: str) -> tuple[Metadata, tuple[str, .
     if icc is None and "icc_profile" in picture.info:
         notes.append("the colour profile is damaged and left out: the picture is taken as sRGB")
     space = None if icc is None else icc[SPACE]
-    if (space == b"CMYK" and picture.mode != "CMYK") or (space == b"GRAY" and not picture.mode.startswith(_GRAY)):
+    if (space == b"CMYK" and picture.mode != "CMYK") or (space == b"GRAY" and channels > 1):
         notes.append("the colour profile is of another kind of colour and left out: the picture is taken as sRGB")
         icc = None
     if picture.format == "JXL" and icc is not None and is_srgb(icc):  # its reader makes one where the file has none
@@ -55,7 +55,11 @@ def metadata_of(picture: "pil.Image", name: str) -> tuple[Metadata, tuple[str, .
     dpi = _resolution(picture)
     if dpi is not None and resolution_of(exif) is None:
         exif = with_resolution(exif, dpi)
-    xmp = _bytes_of(picture, "xmp") or _raw_profile(picture, ("xmp",), name)
+    try:
+        xmp = _xmp(picture)
+    except ValueError:
+        xmp = None
+        notes.append("XMP in a text chunk that is damaged is left out")
     return Metadata(icc, exif, xmp), tuple(notes)
 
 
@@ -67,23 +71,36 @@ def _bytes_of(picture: "pil.Image", key: str) -> bytes | None:
 
 
 def _exif(picture: "pil.Image", name: str) -> bytes | None:
-    """Give the TIFF structure, without the prefix that belongs to JPEG."""
-    exif = _bytes_of(picture, "exif") or _raw_profile(picture, ("exif", "APP1"), name) or b""
-    while exif.startswith(EXIF_PREFIX):  # some programs put it twice
+    """Give the TIFF structure, without the prefix that belongs to JPEG.
+
+    Raises MediaError where it stands in a text that is damaged.
+    """
+    exif = _bytes_of(picture, "exif")
+    if exif is None:
+        try:
+            exif = _raw_profile(picture, "exif") or _segment(picture, EXIF_PREFIX)
+        except ValueError as error:
+            raise MediaError(f"{name} holds EXIF in a text chunk that is damaged: store it as PNG anew") from error
+    while exif is not None and exif.startswith(EXIF_PREFIX):  # some programs put it twice
         exif = exif.removeprefix(EXIF_PREFIX)
     return exif or None
 
 
-def _raw_profile(picture: "pil.Image", kinds: tuple[str, ...], name: str) -> bytes | None:
+def _xmp(picture: "pil.Image") -> bytes | None:
+    """Give the XMP packet; raises ValueError where it stands in a text that is damaged."""
+    return _bytes_of(picture, "xmp") or _raw_profile(picture, "xmp") or _segment(picture, _XMP_PREFIX)
+
+
+def _segment(picture: "pil.Image", prefix: bytes) -> bytes | None:
+    """What a segment of JPEG, as older programs put it into PNG text, holds behind this prefix."""
+    content = _raw_profile(picture, "APP1")
+    return content.removeprefix(prefix) if content is not None and content.startswith(prefix) else None
+
+
+def _raw_profile(picture: "pil.Image", kind: str) -> bytes | None:
     """Read metadata as older programs put it into PNG text: name, length, hex digits, each on lines of their own."""
-    what = {"xmp": "XMP"}.get(kinds[0], "EXIF")
-    text = next((picture.info[key] for kind in kinds if (key := f"Raw profile type {kind}") in picture.info), None)
-    if text is None:
-        return None
-    try:
-        return bytes.fromhex("".join(str(text).split("\n")[3:]))
-    except ValueError as error:
-        raise MediaError(f"{name} holds {what} in a text chunk that is damaged: store it as PNG anew") from error
+    text = picture.info.get(f"Raw profile type {kind}")
+    return None if text is None else bytes.fromhex("".join(str(text).split("\n")[3:]))
 
 
 def _exif_of_tiff(picture: "pil.Image") -> tuple[bytes | None, bool]:

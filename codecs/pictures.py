@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple
 import numpy as np
 
 from rarefy.codecs.arrays import SIXTEEN_BITS_NOTE
+from rarefy.codecs.colour import SPACE
 from rarefy.codecs.jxl_size import jxl_depth, jxl_size
 from rarefy.codecs.limits import Limits
-from rarefy.codecs.modes import Key, Samples, samples_of, samples_of_two_halves, transparent_key
+from rarefy.codecs.modes import Key, Samples, key_factor, samples_of, samples_of_two_halves, transparent_key
 from rarefy.codecs.orientation import Pixels
 from rarefy.codecs.picture_ends import ENDS
 from rarefy.codecs.picture_kinds import format_of
@@ -82,21 +83,29 @@ def _open(file: BinaryIO, format: str, name: str) -> "pil.Image":
 
 
 class _Plan(NamedTuple):
-    """What Pillow tells only before it loads the samples. is_wide: 16 bits, of which its modes hold 8."""
+    """What Pillow tells only before it loads the samples.
+
+    is_wide: 16 bits, of which its modes hold 8. key_factor: of a transparent gray (see `key_factor`). palette: the one
+    that the image has, where that of its file differs.
+    """
 
     is_wide: bool
     is_rounded: bool
-    key: Key
+    key_factor: int
     tagged: Tagged
+    palette: object = None
 
 
 def _plan(picture: "pil.Image", name: str) -> _Plan:
-    """Look before the samples are loaded; an image that was taken before is as it was then."""
+    """Look before the samples are loaded; a file's image that was taken before is as it was then."""
+    is_unloaded = bool(getattr(picture, "tile", ()))
     known, frame = getattr(picture, _PLAN, (None, 0))
-    if isinstance(known, _Plan) and frame == picture.tell() and not getattr(picture, "tile", ()):
-        return known
+    if isinstance(known, _Plan) and frame == picture.tell() and not is_unloaded:
+        is_same = known.palette is None or known.palette == picture.getpalette()
+        return known if is_same else known._replace(tagged=known.tagged._replace(palette=None))
     plan = _planned(picture, name)
-    setattr(picture, _PLAN, (plan, picture.tell()))
+    if is_unloaded:
+        setattr(picture, _PLAN, (plan, picture.tell()))
     return plan
 
 
@@ -105,11 +114,13 @@ def _planned(picture: "pil.Image", name: str) -> _Plan:
         raise MediaError(f"{name} has no pixels ({picture.width} x {picture.height})")
     _check_bytes(picture, name)
     is_wide = any(";16" in str(tile[3]) for tile in getattr(picture, "tile", ()))
+    found = tagged(picture, name)
     return _Plan(
         is_wide and not picture.mode.startswith("I"),
         _is_rounded_by_pillow(picture),
-        transparent_key(picture),
-        tagged(picture, name),
+        key_factor(picture),
+        found,
+        None if found.palette is None else picture.getpalette(),
     )
 
 
@@ -123,7 +134,8 @@ def _taken_apart(picture: "pil.Image", name: str, limits: Limits, file: BinaryIO
         samples = _samples(picture, plan, name, file)
         if plan.tagged.is_negative:
             samples = samples._replace(pixels=np.invert(samples.pixels))
-        metadata, notes = metadata_of(picture, name)
+        samples = _gray_again(samples, picture.info.get("icc_profile"))
+        metadata, notes = metadata_of(picture, samples.pixels.shape[2], name)
         notes = (*samples.notes, *notes, *remarks_on_image(picture))
     except MediaError:
         raise
@@ -137,9 +149,14 @@ def _taken_apart(picture: "pil.Image", name: str, limits: Limits, file: BinaryIO
 
 
 def _check_end(file: BinaryIO, name: str) -> None:
-    """Refuse a JPEG without its end: Pillow shows zeros that stand in the place of one as flat colour."""
+    """Refuse a JPEG without its end: Pillow shows zeros that stand in the place of one as flat colour.
+
+    Who told Pillow to take what was cut gets it.
+    """
+    from PIL import ImageFile
+
     file.seek(0)
-    if not ENDS["JPEG"](file.read()):
+    if not ImageFile.LOAD_TRUNCATED_IMAGES and not ENDS["JPEG"](file.read()):
         raise MediaError(f"{name} is incomplete: the end of the JPEG picture is missing")
 
 
@@ -169,15 +186,29 @@ def _check_size(size: tuple[int, int], name: str, limits: Limits) -> None:
         raise MediaError(f"{name}: {error}") from error
 
 
+def _gray_again(samples: Samples, icc: Any) -> Samples:
+    """Make gray of what a format or its reader made RGB of, where a profile says that it was gray."""
+    pixels = samples.pixels
+    is_gray = isinstance(icc, bytes) and icc[SPACE] == b"GRAY" and pixels.shape[2] == 3
+    if (
+        is_gray
+        and np.array_equal(pixels[:, :, 0], pixels[:, :, 1])
+        and np.array_equal(pixels[:, :, 0], pixels[:, :, 2])
+    ):
+        return samples._replace(pixels=np.ascontiguousarray(pixels[:, :, :1]))
+    return samples
+
+
 def _samples(picture: "pil.Image", plan: _Plan, name: str, file: BinaryIO | None) -> Samples:
+    key = transparent_key(picture, plan.key_factor)
     if not plan.is_wide:
-        samples = samples_of(_repaired(picture, plan.tagged), plan.key, name)
+        samples = samples_of(_repaired(picture, plan.tagged), key, name)
         return _with_note(samples, SIXTEEN_BITS_NOTE) if plan.is_rounded else samples
     if file is None or picture.mode not in ("RGB", "RGBA") or has_planes(picture):
-        key = tuple(value >> 8 for value in plan.key) if isinstance(plan.key, tuple) else None
-        return _with_note(samples_of(picture, key, name), _CUT_BY_PILLOW if file is None else _CUT)
+        high = tuple(value >> 8 for value in key) if isinstance(key, tuple) else None
+        return _with_note(samples_of(picture, high, name), _CUT_BY_PILLOW if file is None else _CUT)
     with _open(file, str(picture.format), name) as again:
-        return _samples_of_sixteen_bits(picture, again, plan.key, name)
+        return _samples_of_sixteen_bits(picture, again, key, name)
 
 
 def _repaired(picture: "pil.Image", tagged: Tagged) -> "pil.Image":

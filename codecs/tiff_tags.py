@@ -9,7 +9,8 @@ from typing import Any, NamedTuple
 from rarefy.codecs.picture_kinds import RAW
 from rarefy.errors import MediaError
 
-_NEW_SUBFILE_TYPE, _BITS_PER_SAMPLE, _PHOTOMETRIC, _PLANAR_CONFIGURATION, _COLOR_MAP = 254, 258, 262, 284, 320
+_NEW_SUBFILE_TYPE, _BITS_PER_SAMPLE, _COMPRESSION, _PHOTOMETRIC = 254, 258, 259, 262
+_PLANAR_CONFIGURATION, _COLOR_MAP = 284, 320
 _SUB_IFDS, _SAMPLE_FORMAT, _DNG_VERSION = 330, 339, 50706
 _PREVIEW = 1  # a bit of NewSubfileType
 _SIGNED, _FLOAT = 2, 3  # of SampleFormat
@@ -44,15 +45,15 @@ def tagged(picture: Any, name: str) -> Tagged:
     if _DNG_VERSION in tags or (tags.get(_NEW_SUBFILE_TYPE, 0) & _PREVIEW and _SUB_IFDS in tags):
         raise MediaError(f"{name} is {RAW}")  # what stands first is its preview
     bits, formats = max(tags.get(_BITS_PER_SAMPLE, (1,))), tags.get(_SAMPLE_FORMAT, (1,))
-    compressions = {tile[0] for tile in getattr(picture, "tile", ())}
-    if bits > _WIDE and has_planes(picture) and "raw" in compressions:
+    is_raw = tags.get(_COMPRESSION, 1) == 1
+    if bits > _WIDE and has_planes(picture) and is_raw:
         raise MediaError(
             f"{name} stores channels of more than 8 bits apart and without compression, which is not taken: "
             "store them pixel by pixel"
         )
     if _SIGNED in formats and bits <= _WIDE:
         raise MediaError(f"{name} has samples below zero (signed, 8 bits): their black and white are not known")
-    if _FLOAT in formats and _is_swapped(tags) and "libtiff" in compressions:
+    if _FLOAT in formats and _is_swapped(tags) and not is_raw:
         raise MediaError(
             f"{name} stores compressed floating-point samples in the other byte order, which Pillow reads wrongly: "
             "store them anew"

@@ -312,6 +312,50 @@ def test_an_open_image_is_the_same_every_time() -> None:
     assert all(image.alpha is not None and np.array_equal(image.alpha, found[0].alpha) for image in found)
 
 
+def test_an_image_that_was_changed_is_taken_as_it_is_now() -> None:
+    picture = PIL.Image.new("L", (8, 8), 1)
+    assert quietly(picture).alpha is None
+    picture.info["transparency"] = 1
+    assert quietly(picture).alpha is not None
+    del picture.info["transparency"]
+    assert quietly(picture).alpha is None
+    colours = np.random.default_rng(1).integers(0, 256, (256, 3))
+    file = PIL.Image.open(io.BytesIO(tiff(GRAY, t262=3, t320=(3, 768, colours.T.astype("<u2").tobytes()))))
+    for _ in range(2):
+        assert np.array_equal(quietly(file).pixels, colours[GRAY])
+    file.putpalette(bytes(range(256)) * 3)
+    assert np.array_equal(quietly(file).pixels[:, :, 0], np.asarray(file.convert("RGB"))[:, :, 0])
+
+
+def test_planes_of_a_loaded_image_are_refused_too() -> None:
+    bits = (3, 3, struct.pack("<3H", 16, 16, 16))
+    places = {"t273": (4, 3, struct.pack("<3I", 8, 4104, 8200)), "t279": (4, 3, struct.pack("<3I", 4096, 4096, 4096))}
+    planes = tiff(np.zeros((96, 64), np.uint16), t257=32, t258=bits, t262=2, t277=3, t284=2, **places)
+    for is_loaded in (False, True):
+        picture = PIL.Image.open(io.BytesIO(planes))
+        if is_loaded:
+            picture.load()
+        with pytest.raises(MediaError, match="channels of more than 8 bits apart"):
+            quietly(picture)
+
+
+def test_a_picture_that_begins_like_a_raw_one_is_none() -> None:
+    samples = GRAY.copy()
+    samples[0, :4] = list(b"CR\2\0")
+    assert np.array_equal(quietly(tiff(samples)).pixels[:, :, 0], samples)
+
+
+def test_who_wants_cut_pictures_gets_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("PIL.ImageFile.LOAD_TRUNCATED_IMAGES", True)
+    assert quietly(saved(COLOURS, "JPEG")[:-2]).width == 64
+
+
+def test_gray_that_was_read_as_rgb_is_gray_with_its_profile() -> None:
+    icc = profile(exponent=1.0)
+    image = quietly(saved(np.repeat(GRAY[:, :, np.newaxis], 3, 2), "PNG", icc_profile=icc))
+    assert image.channels == 1 and image.icc == icc and image.notes == ()
+
+
 def exif_of(numerator: int, denominator: int) -> bytes:
     entries = [struct.pack("<HHII", tag, 5, 1, 50) for tag in (0x011A, 0x011B)]
     entries.append(struct.pack("<HHIHxx", 0x0128, 3, 1, 2))
@@ -360,6 +404,11 @@ def test_older_texts_of_png_are_read_or_said() -> None:
 
     assert text("xmp", b"<x:xmpmeta/>").xmp == b"<x:xmpmeta/>"
     assert text("APP1", b"Exif\0\0II*\0\x08\0\0\0\0\0").exif == b"II*\0\x08\0\0\0\0\0"
+    packet = text("APP1", b"http://ns.adobe.com/xap/1.0/\0<x:xmpmeta/>")
+    assert packet.xmp == b"<x:xmpmeta/>" and packet.exif is None
+    broken = PngInfo()
+    broken.add_text("Raw profile type xmp", "\nxmp\n 4\nnot hex\n")
+    assert quietly(saved(COLOURS, "PNG", pnginfo=broken)).notes == ("XMP in a text chunk that is damaged is left out",)
     assert text("iptc", b"\x1c\x02\x78\0\1a").notes == ("texts are left out: Raw profile type iptc",)
 
 

@@ -3,6 +3,7 @@
 import os
 import unicodedata
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import suppress
 from functools import lru_cache
 from glob import escape, glob, has_magic
 from pathlib import Path
@@ -150,15 +151,18 @@ def _target(item: Found, output: str | None, suffix: str) -> str:
 @lru_cache(1024)
 def _ignores_case(folder: Path) -> bool:
     """Tell whether names that differ by case are one on the file system of a folder, which need not be there yet."""
-    while not folder.is_dir():
+    while folder != folder.parent and not os.path.isdir(folder):
         folder = folder.parent
-    with os.scandir(folder) as entries:
-        known = next((Path(entry.path) for entry in entries if entry.name.swapcase() != entry.name), folder)
-    other = known.with_name(known.name.swapcase()) if known.name else known
     try:
-        return other != known and other.samefile(known)
-    except OSError:
-        return False
+        names = [folder / name for name in os.listdir(folder)]
+    except OSError:  # a folder to write to alone
+        names = []
+    for known in (*names, folder):
+        other = known.with_name(known.name.swapcase()) if known.name else known
+        with suppress(OSError):  # links that lead nowhere, or no such name: case counts
+            if other != known and known.exists():
+                return other.samefile(known)
+    return False
 
 
 def _key(place: Path) -> str:

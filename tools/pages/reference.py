@@ -111,7 +111,7 @@ def public_definitions(root: Path) -> list[tuple[Module, Definition]]:
             given = getattr(defined[name], "returns", None)
             if isinstance(given, ast.Name) and given.id in defined:
                 found.append((module, defined[given.id]))
-    return list(dict.fromkeys(found))
+    return list({(module.name, node.name): (module, node) for module, node in found}.values())
 
 
 def _exported(tree: ast.Module) -> list[str]:
