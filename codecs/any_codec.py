@@ -207,8 +207,11 @@ def choose_precision(device: str) -> torch.dtype:
 def levels_of(quality: Tensor | Iterable[float] | float, x: Tensor) -> Tensor:
     """Qualities 0..100 of the items of x: float32 [B], on its device.
 
-    Raises OptionError outside of that; the values of tensors, which may be on their way to a device, are not looked at.
+    Raises OptionError outside of that, and for x of integers; the values of tensors, which may be on their way to a
+    device, are not looked at.
     """
+    if not x.is_floating_point():
+        raise OptionError(f"codecs take floats, pixels in 0..1 and samples in -1..1, not {x.dtype}")
     if not isinstance(quality, Tensor):
         for level in quality if isinstance(quality, Iterable) else (quality,):
             quality_q256(level)

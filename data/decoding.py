@@ -190,10 +190,11 @@ def _section(unit: container.Unit, codec: AnyCodec) -> bytes:
 
 def _call(group: _Group, key: _Key, output: str) -> Tensor:
     _, shape, quality = key
+    if output == "integers":
+        return group.bottleneck.symbols(group.units, shape, quality)
     with torch.inference_mode():
-        call = group.bottleneck.symbols if output == "integers" else group.bottleneck.decompress
-        latents: Tensor = call(group.units, shape, quality)
-    return latents if output == "integers" else latents.clone()  # outside inference mode, so that autograd takes it
+        latents: Tensor = group.bottleneck.decompress(group.units, shape, quality)
+    return latents.clone()  # outside inference mode, so that autograd takes it
 
 
 def _joined(layout: Layout, parts: dict[int, Tensor]) -> Tensor:

@@ -7,6 +7,7 @@ bytes are proved when they are decoded.
 import io
 import json
 import mmap
+import warnings
 import zipfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -23,7 +24,7 @@ from rarefy.data.layout import MOST_CHANNELS, size_of, surround
 from rarefy.data.manifest import FILE, Manifest, read_manifest, write_whole
 from rarefy.data.shards import SUFFIX, Place, read_members
 from rarefy.data.sources import Source, class_names, find_sources
-from rarefy.errors import FormatError, OptionError, RarefyError, WeightsError
+from rarefy.errors import FormatError, OptionError, RarefyError, RarefyWarning, WeightsError
 
 CACHE = ".index.npz"
 CACHE_VERSION = 1
@@ -106,6 +107,9 @@ def open_index(path: Path) -> Index:
     manifest = read_manifest(path)
     if manifest is not None and not manifest.shards:
         raise OptionError(f"{path}: its manifest names no whole shard yet")
+    if manifest is not None and not manifest.is_complete:
+        words = f"{path}: packing has not finished, and samples are missing: run `rarefy pack` again"
+        warnings.warn(words, RarefyWarning, stacklevel=4)
     shards = [path / shard.name for shard in manifest.shards] if manifest else sorted(path.glob("*.tar"))
     if shards:
         return _of_shards(path, shards, manifest, path / CACHE)

@@ -1,7 +1,9 @@
 """In which order a stream gives samples: a pure function of seed, epoch and reader, so that it can go on anywhere.
 
-A reader is one worker of one process. Shards come in an order drawn anew for each epoch; the samples, in that order,
-are cut into one span for each reader, whose lengths differ by one at most; each reader mixes its span in a buffer.
+A reader is one worker of one process. Runs of samples that lie side by side in a shard come in an order drawn anew for
+each epoch; the samples, in that order, are cut into one span for each reader, whose lengths differ by one at most; each
+reader mixes its span in a buffer. Runs are short, since classes lie side by side as well: whole shards of one class,
+one after the other, would be no order to train in.
 """
 
 from collections import Counter
@@ -13,6 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 DRAWN = 1024  # random numbers that are drawn at once
+LONGEST_RUN = 64  # samples that are read side by side: some 200 kB
+RUNS = 8  # in a buffer, at least
 
 Shape = Hashable
 
@@ -75,16 +79,27 @@ class Order:
             yield from waiting.values()
 
     def _span(self, epoch: int, reader: Reader) -> Iterator[int]:
-        files = np.arange(len(self.starts) - 1)
-        if self.buffer:
-            self._source(epoch, 0, 0).shuffle(files)
         start, stop = _cut(int(self.starts[-1]), reader, self.is_even)
-        position = 0
-        for file in files.tolist():
-            first, end = int(self.starts[file]), int(self.starts[file + 1])
-            shift = first - position
-            yield from range(max(start, position) + shift, max(min(stop, position + end - first), start) + shift)
-            position += end - first
+        if not self.buffer:
+            yield from range(start, stop)
+            return
+        firsts, sizes = self._runs()
+        drawn = self._source(epoch, 0, 0).permutation(len(firsts))
+        ends = sizes[drawn].cumsum()
+        for run in range(int(ends.searchsorted(start, "right")), len(drawn)):
+            first, end = int(firsts[drawn[run]]), int(ends[run])
+            position = end - int(sizes[drawn[run]])
+            if position >= stop:
+                return
+            yield from range(first + max(start - position, 0), first + min(stop, end) - position)
+
+    def _runs(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """The first sample and the length of each run, none across the border of a file."""
+        longest = max(1, min(LONGEST_RUN, self.buffer // RUNS))
+        in_file = -(-np.diff(self.starts) // longest)
+        number = np.arange(in_file.sum()) - np.repeat(in_file.cumsum() - in_file, in_file)
+        firsts = np.repeat(self.starts[:-1], in_file) + number * longest
+        return firsts, np.minimum(longest, np.repeat(self.starts[1:], in_file) - firsts)
 
     def _source(self, epoch: int, purpose: int, number: int) -> np.random.Generator:
         return np.random.default_rng([self.seed, epoch, purpose, number])

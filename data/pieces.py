@@ -14,3 +14,8 @@ def piece_count(length: int, sample_rate: int, seconds: float) -> int:
 def piece_key(key: str, number: int) -> str:
     """The key of a piece, by the key of its recording: no two recordings have one in common."""
     return f"{key}-{number:06}"
+
+
+def recording_key(key: str) -> str:
+    """The key of the recording that a piece is of."""
+    return key.rpartition("-")[0]

@@ -7,6 +7,7 @@ import json
 import mmap
 from collections import OrderedDict
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -36,19 +37,21 @@ class Mapped:
     def read(self, file: int, place: Place) -> bytes:
         """The bytes at a place of a file by number; raises MediaError where it cannot be read."""
         data = self._maps.get(file) or self._map(file)
-        self._maps.move_to_end(file)
+        with suppress(KeyError):  # another thread may have let go of it; the map itself stays while it is used here
+            self._maps.move_to_end(file)
         return data[place.offset : place.offset + place.size]
 
     def _map(self, number: int) -> mmap.mmap:
         path = self._root / self._files[number]
         try:
             with path.open("rb") as file:
-                self._maps[number] = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+                data = self._maps[number] = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
         except (OSError, ValueError) as error:
             raise MediaError(f"{path}: {getattr(error, 'strerror', None) or error}") from error
         if len(self._maps) > MOST_OPEN:
-            self._maps.popitem(last=False)[1].close()
-        return self._maps[number]
+            with suppress(KeyError):
+                self._maps.popitem(last=False)
+        return data
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_maps": OrderedDict()}
@@ -129,4 +132,5 @@ def shared_number(value: int) -> Tensor:
 
 def shared_numbers(count: int) -> Tensor:
     """Numbers that workers see change, 0 at first: int64 [count] in shared memory."""
-    return torch.zeros(count, dtype=torch.int64).share_memory_()
+    with torch.inference_mode(False):
+        return torch.zeros(count, dtype=torch.int64, device="cpu").share_memory_()

@@ -73,7 +73,7 @@ class _Sums:
     """Sums over positions, float64 [channels]."""
 
     def __init__(self, channels: int) -> None:
-        self.total, self.squares = torch.zeros(2, channels, dtype=torch.float64)
+        self.total, self.squares = torch.zeros(2, channels, dtype=torch.float64, device="cpu")
         self.positions = self.samples = 0
 
     def add(self, values: Tensor) -> None:

@@ -1,6 +1,7 @@
 """An iterable dataset of latents: batches without duplicates over workers and processes; it goes on anywhere."""
 
 import os
+import zlib
 from collections.abc import Iterator, Mapping
 from itertools import islice
 from pathlib import Path
@@ -19,7 +20,7 @@ from rarefy.data.samples import Batch, make_batch
 from rarefy.data.statistics import Statistics, known_statistics
 from rarefy.errors import OptionError
 
-STATE_VERSION = 1
+STATE_VERSION = 2
 _NOBODY, _HERE = -2, -1
 
 
@@ -27,8 +28,8 @@ class LatentStream(IterableDataset[Batch]):
     """Batches of latents of equal shape, each decoded in one call: `DataLoader(stream, batch_size=None)`.
 
     path, output, crop, limits: as for `LatentDataset`. batch_size: samples in a batch; drop_last: no smaller ones at
-    the end. shuffle: samples among which the next one is drawn (bytes stay on disk), after the shards were put into
-    another order; 0 gives all in their own order. seed: of that, with `set_epoch`.
+    the end. shuffle: samples among which the next one is drawn (bytes stay on disk), after runs of up to 64
+    samples were put into another order; 0 gives all in their own order. seed: of that, with `set_epoch`.
 
     Every sample comes once an epoch, whatever the number of workers and ranks: each of them reads a span of its own.
     rank, ranks: of this process; by default those of torch.distributed. is_even: leave out the few samples (fewer than
@@ -64,7 +65,7 @@ class LatentStream(IterableDataset[Batch]):
         self._device = torch.device(device)
         if batch_size < 1 or shuffle < 0 or seed < 0:
             raise OptionError(f"batch_size {batch_size}, shuffle {shuffle}, seed {seed}: from 1, 0 and 0 on")
-        self._rank, self._ranks = _place_of(rank, ranks)
+        self._place = None if rank is None and ranks is None else _place_of(rank, ranks)
         self._samples = Samples(Path(path), output, crop, seed, limits)
         files = self._samples.index.places[:, 0]
         starts = np.searchsorted(files, np.arange(len(self._samples.index.files) + 1))
@@ -99,7 +100,14 @@ class LatentStream(IterableDataset[Batch]):
             batch = self._batch(numbers)
             given[worker] = given.get(worker, 0) + 1
             yield batch
-        given.clear()
+
+    def _here(self) -> tuple[int, int]:
+        """Rank and number of ranks, as they were given, or as torch.distributed says now."""
+        return self._place or _place_of(None, None)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """A worker that is started anew knows nothing of torch.distributed."""
+        return {**self.__dict__, "_place": self._here()}
 
     def _is_mine(self, worker: int) -> bool:
         """Whether an iteration that begins here goes on from the state that was loaded.
@@ -118,7 +126,8 @@ class LatentStream(IterableDataset[Batch]):
         return batch if self._device.type == "cpu" else _moved(batch, self._device)
 
     def _batches(self, worker: int, workers: int) -> Iterator[list[int]]:
-        reader = Reader(self._rank * workers + worker, self._ranks * workers)
+        rank, ranks = self._here()
+        reader = Reader(rank * workers + worker, ranks * workers)
         return self._order.batches(int(self._epoch), reader, self._samples.shape)
 
     def set_epoch(self, epoch: int) -> None:
@@ -166,12 +175,13 @@ class LatentStream(IterableDataset[Batch]):
             "seed": self._order.seed,
             "epoch": int(self._epoch),
             "samples": self.samples,
+            "shards": zlib.crc32(self._order.starts.tobytes()),
             "batch_size": self._order.batch_size,
             "shuffle": self._order.buffer,
             "is_even": self._order.is_even,
             "drop_last": self._order.drop_last,
-            "rank": self._rank,
-            "ranks": self._ranks,
+            "rank": self._here()[0],
+            "ranks": self._here()[1],
             "workers": count,
             "given": given,
             "first": first,

@@ -268,7 +268,9 @@ class Lattice(Gains):
 
         sizes: the symbols without sign, where their gradients are not those of `abs`.
         """
-        shape = tuple(symbols.shape[2:])
+        shape = tuple(
+            [len(range(size)) for size in symbols.shape[2:]]
+        )  # numbers, for torch.compile too: places are constants
         symbols = symbols.flatten(2)
         sizes = symbols.abs() if sizes is None else sizes.flatten(2)
         starts = torch.exp(along_quality(self.start, position))

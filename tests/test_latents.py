@@ -7,10 +7,12 @@ import os
 import pickle
 import re
 import runpy
+import shutil
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -35,7 +37,7 @@ from rarefy.data.crops import chance, cut
 from rarefy.data.decoding import has_integers, read_files
 from rarefy.data.order import Order, Reader
 from rarefy.data.webdataset import decoder
-from rarefy.errors import ChecksumError, FormatError, OptionError, RarefyError, WeightsError
+from rarefy.errors import ChecksumError, FormatError, OptionError, RarefyError, RarefyWarning, WeightsError
 from rarefy.tools import bench_loading
 from rarefy.tools.bench_loaders import THREADED
 from rarefy.tools.cli import main
@@ -796,3 +798,112 @@ def test_jpegs_are_as_large_as_they_may_be(photograph: NDArray[np.uint8]) -> Non
     assert 1 < len(bench_loading.jpeg_of_size(photograph, 1)) < len(data)
     box, draft = bench_loading.pillow(data), bench_loading.pillow_draft(data)
     assert box.shape == (3, 32, 32) and draft.dtype == torch.uint8
+
+
+# What those who train rely on
+
+
+def test_classes_that_lie_side_by_side_are_mixed() -> None:
+    """As `rarefy pack` writes them: one class after the other, in few shards."""
+    classes, each = 20, 500
+    kind = np.arange(classes * each) // each
+    for files in (1, 5, 23):
+        starts = np.linspace(0, len(kind), files + 1).astype(np.int64)
+        order = Order(starts, 1024, 0, False, 64, False)
+        for readers in (1, 3):
+            found = [np.array(list(order.samples(0, Reader(number, readers)))) for number in range(readers)]
+            assert sorted(np.concatenate(found).tolist()) == list(range(len(kind)))
+            batches = [kind[part[first : first + 64]] for part in found for first in range(0, len(part) - 64, 64)]
+            assert np.mean([len(set(batch)) for batch in batches]) > 14
+
+
+def test_integers_can_be_trained_on_without_workers(shards: Path) -> None:
+    for batch in (next(iter(LatentStream(shards, batch_size=4))), collate([LatentDataset(shards)[0]])):
+        assert not batch.latents.is_inference()
+        scale = torch.ones(batch.latents.shape[1], 1, 1, requires_grad=True)
+        (batch.latents * scale).sum().backward()
+        batch.latents.clamp_(-1, 1)
+
+
+def test_a_state_of_other_shards_is_refused(shards: Path, files: Path) -> None:
+    state = LatentStream(shards, batch_size=4).state_dict(2, 1)
+    other = LatentStream(files, batch_size=4)
+    assert other.samples == state["samples"]
+    with pytest.raises(OptionError, match="the state has shards"):
+        other.load_state_dict(state)
+
+
+def test_a_state_at_the_end_of_an_epoch_has_nothing_left_of_it(shards: Path) -> None:
+    stream = LatentStream(shards, batch_size=3, shuffle=8)
+    whole = [batch.keys for batch in stream]
+    again = LatentStream(shards, batch_size=3, shuffle=8)
+    again.load_state_dict(stream.state_dict())
+    assert [batch.keys for batch in again] == []
+    assert [batch.keys for batch in again] == whole
+    assert [batch.keys for batch in stream] == whole
+
+
+def test_ranks_are_those_of_the_time_of_iterating(shards: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    made_before = [LatentStream(shards, batch_size=4) for _ in range(2)]
+    given = LatentStream(shards, batch_size=4, rank=0, ranks=1)
+    whole = sorted(keys(given))
+    found = []
+    monkeypatch.setattr(torch.distributed, "is_initialized", lambda: True)
+    monkeypatch.setattr(torch.distributed, "get_world_size", lambda: 2)
+    for rank, stream in enumerate(made_before):
+        monkeypatch.setattr(torch.distributed, "get_rank", lambda rank=rank: rank)
+        found += keys(stream)
+        copied = pickle.loads(pickle.dumps(stream))  # as workers that are spawned get it
+        monkeypatch.setattr(torch.distributed, "is_initialized", lambda: False)
+        assert keys(copied) == keys_of_rank(shards, rank)
+        monkeypatch.setattr(torch.distributed, "is_initialized", lambda: True)
+    assert sorted(found) == whole == sorted(keys(given))
+
+
+def keys_of_rank(shards: Path, rank: int) -> list[str]:
+    return keys(LatentStream(shards, batch_size=4, rank=rank, ranks=2))
+
+
+def test_another_default_device_changes_nothing(shards: Path) -> None:
+    whole = keys(LatentStream(shards, batch_size=4))
+    with torch.device("meta"):
+        stream = LatentStream(shards, batch_size=4)
+        batches = list(stream)
+        assert {batch.latents.device.type for batch in batches} == {"cpu"}
+        assert [key for batch in batches for key in batch.keys] == whole
+        assert compute_statistics(LatentDataset(shards)).mean is not None
+    with torch.inference_mode():
+        made_there = LatentStream(shards, batch_size=4)
+    made_there.set_epoch(3)
+
+
+def test_threads_read_what_one_does(files: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("rarefy.data.reading.MOST_OPEN", 2)
+    dataset = LatentDataset(files)
+    alone = [dataset.coded(number) for number in range(len(dataset))]
+    with ThreadPoolExecutor(8) as pool:
+        numbers = np.random.default_rng(0).integers(0, len(dataset), 4000).tolist()
+        assert all(data == alone[n] for n, data in zip(numbers, pool.map(dataset.coded, numbers), strict=True))
+
+
+def test_a_pack_that_has_not_finished_is_said(shards: Path, tmp_path: Path) -> None:
+    shutil.copytree(shards, tmp_path / "half")
+    manifest = tmp_path / "half/manifest.json"
+    text = json.loads(manifest.read_text())
+    text["is_complete"] = False
+    manifest.write_text(json.dumps(text))
+    with pytest.warns(RarefyWarning, match="packing has not finished"):
+        LatentDataset(tmp_path / "half")
+
+
+def test_bytes_are_no_pixels_for_training(codec: str) -> None:
+    with pytest.raises(OptionError, match=r"codecs take floats, .* not torch.uint8"):
+        load_codec(codec)(torch.zeros(1, 3, 64, 64, dtype=torch.uint8), 50)
+
+
+def test_compiled_codecs_take_several_sizes(codec: str) -> None:
+    whole = load_codec(codec)
+    compiled = torch.compile(whole, backend="eager")
+    for size in (64, 128):
+        x = torch.rand(1, 3, size, 64)
+        torch.testing.assert_close(compiled(x, 50).bits, whole(x, 50).bits)

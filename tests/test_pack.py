@@ -3,6 +3,7 @@
 import errno
 import json
 import os
+import shutil
 import signal
 import tarfile
 from collections.abc import Callable
@@ -464,3 +465,19 @@ def test_packing_goes_on_where_there_are_no_locks(tmp_path: Path, monkeypatch: p
         packer.add("a", "a.png", {"rfy": b"1"})
         packer.finish()
     assert read_manifest(tmp_path / "out").is_complete
+
+
+@needs_weights
+def test_samples_of_files_that_are_gone_are_said(
+    pictures: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    source = tmp_path / "in"
+    shutil.copytree(pictures, source)
+    line = ["pack", str(source), "-o", str(tmp_path / "out"), "--codec", "image"]
+    main(line)
+    assert "not there any more" not in capsys.readouterr().err
+    first = sorted(path for path in source.rglob("*.png"))[0]
+    first.rename(first.with_name("moved.png"))
+    main(line)
+    gone = first.relative_to(source).with_suffix("").as_posix()
+    assert f"has samples of files that are not there any more ({gone})" in capsys.readouterr().err

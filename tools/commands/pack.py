@@ -6,6 +6,7 @@ from pathlib import Path
 
 from rarefy.data.manifest import FILE, Settings, Shard, Skipped, read_manifest
 from rarefy.data.packing import Packer
+from rarefy.data.pieces import recording_key
 from rarefy.data.sources import Source, class_names, find_sources
 from rarefy.errors import RarefyError
 from rarefy.tools.commands.batch import Batch, Stages
@@ -87,6 +88,18 @@ class Packing:
         self._report = Report(terminal, options.json, len(sources))
         self._report.skipped = len(sources) - len(self._sources)
         self._left_out = left_out
+        self._tell_of_gone({source.key for source in sources})
+
+    def _tell_of_gone(self, keys: set[str]) -> None:
+        """Samples stay in shards when their files are moved or deleted, with the labels that they had."""
+        seconds = self._packer.manifest.settings.seconds
+        packed = self._packer.done if seconds is None else {recording_key(key) for key in self._packer.done}
+        if gone := sorted(packed - keys):
+            names = f"{gone[0]} and {len(gone) - 1} others" if len(gone) > 1 else gone[0]
+            self._terminal.warning(
+                f"{self._options.output}: has samples of files that are not there any more ({names}): "
+                "pack into another folder to be without them"
+            )
 
     def run(self) -> int:
         """Pack all; returns the worst exit code."""
