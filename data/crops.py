@@ -88,7 +88,7 @@ def cut(
         room = [there - wanted for there, wanted in zip(one.shape[1:], extents, strict=True)]
         if min(room) < 0:
             raise OptionError(
-                f"{name_of(place)}: has {_spelled(one.shape[1:])} latents, too few for a crop of {_spelled(extents)}"
+                f"{name_of(place)}: has {spelled(one.shape[1:])} latents, too few for a crop of {spelled(extents)}"
             )
         bits = None if chance is None else int(chance[place])
         first = [free // 2 if bits is None else (bits >> 32 * axis) % (free + 1) for axis, free in enumerate(room)]
@@ -96,7 +96,8 @@ def cut(
     return torch.stack(parts) if len({part.shape for part in parts}) == 1 else parts
 
 
-def _spelled(extents: Sequence[int]) -> str:
+def spelled(extents: Sequence[int]) -> str:
+    """Extents in words, `12 x 12`."""
     return " x ".join(map(str, extents))
 
 

@@ -11,18 +11,19 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from rarefy.codecs.any_codec import AnyCodec
 from rarefy.codecs.limits import Limits
 from rarefy.codecs.weights import load_any
-from rarefy.data.crops import AnyCrop, chance, cut
+from rarefy.data.crops import AnyCrop, chance, cut, spelled
 from rarefy.data.decoding import choose_output, decode_named
 from rarefy.data.index import NO_LABEL, Index, open_index, require_one_quality
 from rarefy.data.layout import Shape, Size, bottleneck_of, shape_of
 from rarefy.data.shards import Place
-from rarefy.errors import FormatError, MediaError
+from rarefy.errors import FormatError, MediaError, OptionError
 
 MOST_OPEN = 64  # shards that are mapped at once, in each process
 
@@ -71,7 +72,26 @@ class Samples:
         self.limits = limits or Limits()
         self._extents = None if crop is None else crop.extents(codec)
         self._shapes: dict[Size, Shape] = {}
+        self._check_room()
         self._mapped = Mapped(self.index.root, self.index.files)
+
+    def _check_room(self) -> None:
+        """Raise OptionError where samples are too small for the crop: now, not hours later in an epoch."""
+        if self._extents is None:
+            return
+        sizes, firsts, counts = np.unique(self.index.sizes, axis=0, return_index=True, return_counts=True)
+        small: list[tuple[int, int, Shape]] = []
+        for size, first, count in zip(sizes.tolist(), firsts.tolist(), counts.tolist(), strict=True):
+            there = shape_of(self.codec, Size(*size))
+            if any(have < wanted for have, wanted in zip(there, self._extents, strict=True)):
+                small.append((first, count, there))
+        if small:
+            first, _, there = min(small)
+            count = sum(count for _, count, _ in small)
+            raise OptionError(
+                f"{self.index.root}: {count} of {len(self.index)} samples have too few latents for a crop of "
+                f"{spelled(self._extents)}; the first, {self.index.key(first)}, has {spelled(there)}"
+            )
 
     @property
     def codec(self) -> AnyCodec:

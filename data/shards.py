@@ -111,6 +111,8 @@ def read_members(path: Path) -> Iterator[tuple[str, dict[str, Place]]]:
                     yield key, fields
                     fields = {}
                 key = parts[0]
+                if parts[1] in fields:
+                    raise FormatError(f"{path}: sample {key} stands there twice, one behind the other")
                 fields[parts[1]] = Place(member.offset_data, member.size)
             file.seek(tar.offset)
             if file.read(BLOCK) != bytes(BLOCK):  # which tarfile takes for an end

@@ -1,6 +1,6 @@
 """Mean and deviation of each channel of latents, which networks want their inputs divided by."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -52,14 +52,20 @@ class Statistics:
         return asdict(self)
 
 
-def compute_statistics(dataset: "LatentDataset") -> Statistics:
+def compute_statistics(dataset: "LatentDataset", numbers: Sequence[int] | None = None) -> Statistics:
     """Decode every sample once, and give mean and deviation of each channel.
 
-    Sums are of float64, exact for integers. Do it on what one trains on, never with what one tests on.
+    numbers: of the samples to look at, such as `subset.indices` of `torch.utils.data.Subset`; all without. Sums are of
+    float64, exact for integers. Do it on what one trains on, never with what one tests on.
+
+    Raises OptionError where there is no sample.
     """
+    numbers = range(len(dataset)) if numbers is None else numbers
+    if not len(numbers):
+        raise OptionError("statistics of no samples")
     sums: dict[int, _Sums] = {}  # by number of channels
     axes = 0
-    for latents in _all(dataset):
+    for latents in _each(dataset, numbers):
         axes = latents.ndim - 1
         sums.setdefault(len(latents), _Sums(len(latents))).add(latents.flatten(1).double())
     first, *others = [
@@ -90,9 +96,9 @@ class _Sums:
         return tuple(mean.tolist()), tuple(deviation.tolist())
 
 
-def _all(dataset: "LatentDataset") -> Iterator[Tensor]:
-    for start in range(0, len(dataset), TOGETHER):
-        for sample in dataset.__getitems__(range(start, min(start + TOGETHER, len(dataset)))):
+def _each(dataset: "LatentDataset", numbers: Sequence[int]) -> Iterator[Tensor]:
+    for start in range(0, len(numbers), TOGETHER):
+        for sample in dataset.__getitems__(numbers[start : start + TOGETHER]):
             yield sample.latents
 
 

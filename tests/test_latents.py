@@ -10,6 +10,7 @@ import runpy
 import shutil
 import subprocess
 import sys
+import tarfile
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -349,8 +350,8 @@ def test_crops_off_the_grid_are_refused(shards: Path, codec: str) -> None:
         LatentDataset(shards, crop=Crop(stride, stride + 1))
     with pytest.raises(OptionError, match="sides above 0"):
         Crop(0, 8)
-    with pytest.raises(OptionError, match="too few for a crop"):
-        LatentDataset(shards, crop=Crop(4096, 4096))[0]
+    with pytest.raises(OptionError, match="too few latents for a crop"):
+        LatentDataset(shards, crop=Crop(4096, 4096))
 
 
 # The index
@@ -907,3 +908,31 @@ def test_compiled_codecs_take_several_sizes(codec: str) -> None:
     for size in (64, 128):
         x = torch.rand(1, 3, size, 64)
         torch.testing.assert_close(compiled(x, 50).bits, whole(x, 50).bits)
+
+
+def test_statistics_are_of_the_samples_that_one_trains_on(shards: Path) -> None:
+    dataset = LatentDataset(shards)
+    chosen = [0, 2, 5]
+    whole, part = compute_statistics(dataset), compute_statistics(dataset, chosen)
+    again = compute_statistics(dataset, torch.utils.data.Subset(dataset, chosen).indices)
+    assert part == again != whole and part.samples + sum(other.samples for other in part.others) == 3
+    with pytest.raises(OptionError, match="no samples"):
+        compute_statistics(dataset, [])
+
+
+@pytest.mark.parametrize("kind", [LatentDataset, LatentStream])
+def test_crops_that_do_not_fit_are_told_before_the_first_epoch(kind: type, shards: Path) -> None:
+    with pytest.raises(OptionError, match=r"samples have too few latents for a crop of .*; the first, .*, has "):
+        kind(shards, crop=Crop(4096, 4096))
+
+
+def test_a_sample_that_comes_twice_in_a_row_is_told(shards: Path, tmp_path: Path) -> None:
+    shard = next(shards.glob("*.tar"))
+    with tarfile.open(shard) as tar:
+        member = next(member for member in tar if member.name.endswith(".rfy"))
+        data = tar.extractfile(member).read()  # type: ignore[union-attr]
+    with tarfile.open(tmp_path / "twice.tar", "w") as tar:
+        for _ in range(2):
+            tar.addfile(member, io.BytesIO(data))
+    with pytest.raises(FormatError, match="stands there twice"):
+        LatentDataset(tmp_path / "twice.tar")
