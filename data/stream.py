@@ -72,6 +72,7 @@ class LatentStream(IterableDataset[Batch]):
         self._order = Order(starts.astype(np.int64), shuffle, seed, is_even, batch_size, drop_last)
         self._epoch = shared_number(0)
         # Where the iteration that began last stands here, or the state that was loaded:
+        self._by_workers = shared_number(0)  # whether workers iterate, whose places are not known here
         self._given: dict[int, int] = {}  # batches that readers of this rank gave already, by worker
         self._workers: int | None = None
         self._first = 0  # the worker whose turn it is in that state: a new `DataLoader` begins with its worker 0
@@ -81,6 +82,7 @@ class LatentStream(IterableDataset[Batch]):
 
     def __iter__(self) -> Iterator[Batch]:
         worker, workers = _worker()
+        self._by_workers[0] = get_worker_info() is not None
         if self._device.type != "cpu" and get_worker_info() is not None:
             raise OptionError(
                 f"a worker cannot give tensors on {self._device}: take num_workers=0, or move batches without device="
@@ -164,8 +166,13 @@ class LatentStream(IterableDataset[Batch]):
 
         Without arguments for a stream that was iterated here. Of a `DataLoader` with workers, the stream here knows
         nothing: say how many of its batches were used in this epoch, before an earlier state too, and its
-        `num_workers`.
+        `num_workers`. Raises OptionError where workers iterated and nothing is said.
         """
+        if batches is None and get_worker_info() is None and int(self._by_workers):
+            raise OptionError("workers iterate, and only they know where they are: say batches= and workers=")
+        return self._state(batches, workers)
+
+    def _state(self, batches: int | None, workers: int) -> dict[str, Any]:
         given, first, count = dict(self._given), self._first, self._workers or _worker()[1]
         if batches is not None:
             count = max(workers, 1)
@@ -193,7 +200,7 @@ class LatentStream(IterableDataset[Batch]):
         Workers that stay (`persistent_workers`) have to start after this. Raises OptionError for a state of another
         number of samples, of another order, or of another rank.
         """
-        mine = self.state_dict()
+        mine = self._state(None, 0)
         if state.keys() != mine.keys():
             raise OptionError(f"a state of a stream has {', '.join(mine)}, this has {', '.join(state) or 'nothing'}")
         for name in mine.keys() - {"epoch", "workers", "given", "first"}:
@@ -203,6 +210,7 @@ class LatentStream(IterableDataset[Batch]):
         self._given = {int(worker): count for worker, count in state["given"].items()}
         self._workers, self._first = state["workers"], state["first"]
         self._goes_on, self._taken = True, shared_number(_NOBODY)
+        self._by_workers[0] = False
         self._begun = shared_numbers(state["workers"])
 
     def _after(self, batches: int, workers: int) -> tuple[dict[int, int], int]:

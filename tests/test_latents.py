@@ -936,3 +936,15 @@ def test_a_sample_that_comes_twice_in_a_row_is_told(shards: Path, tmp_path: Path
             tar.addfile(member, io.BytesIO(data))
     with pytest.raises(FormatError, match="stands there twice"):
         LatentDataset(tmp_path / "twice.tar")
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_where_workers_are_has_to_be_said(shards: Path, workers: int) -> None:
+    stream = LatentStream(shards, batch_size=3, shuffle=8)
+    look = iter(DataLoader(stream, batch_size=None, num_workers=workers))
+    next(look)
+    with pytest.raises(OptionError, match="say batches= and workers="):
+        stream.state_dict()
+    stream.load_state_dict(stream.state_dict(1, workers))
+    del look
+    assert stream.state_dict()["given"]
