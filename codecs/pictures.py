@@ -93,7 +93,7 @@ class _Plan(NamedTuple):
     is_rounded: bool
     key_factor: int
     tagged: Tagged
-    palette: object = None
+    palette: list[int] | None = None
 
 
 def _plan(picture: "pil.Image", name: str) -> _Plan:

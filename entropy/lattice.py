@@ -237,7 +237,8 @@ class Lattice(Gains):
         rounding = ROUNDINGS[self.rounding]
         symbols, flat = rounding.symbols(scaled), scaled.flatten(2)
         bits = scaled.new_zeros(len(scaled))
-        for own, mean, scale in self._walk(symbols, position, rounding.sizes(scaled)):
+        sizes = None if self.rounding == "straight" else rounding.sizes(scaled)
+        for own, mean, scale in self._walk(symbols, position, sizes):
             bits = bits + rounding.bits_around(flat.index_select(2, own), mean, 1 / scale).sum((1, 2))
         return symbols * back, bits
 
@@ -268,11 +269,10 @@ class Lattice(Gains):
 
         sizes: the symbols without sign, where their gradients are not those of `abs`.
         """
-        shape = tuple(
-            [len(range(size)) for size in symbols.shape[2:]]
-        )  # numbers, for torch.compile too: places are constants
+        # Numbers, for torch.compile too: it takes places for constants.
+        shape = tuple([len(range(size)) for size in symbols.shape[2:]])
         symbols = symbols.flatten(2)
-        sizes = symbols.abs() if sizes is None else sizes.flatten(2)
+        sizes = None if sizes is None else sizes.flatten(2)
         starts = torch.exp(along_quality(self.start, position))
         mask = torch.tril(torch.ones(self.channels, self.channels, device=symbols.device), -1)
         for number, step in enumerate(steps(self.axes)):
@@ -283,14 +283,17 @@ class Lattice(Gains):
             mean = (self.means_across[number] * mask) @ here
             scale = starts[:, number, :, None].expand_as(here)
             if step.neighbours:
-                around, size = (
-                    each.index_select(2, neighbours.clamp(min=0).flatten()).unflatten(2, neighbours.shape)
-                    * (neighbours >= 0)
-                    for each in (symbols, sizes)
-                )  # [B, C, NEIGHBOURS, n]
+                around = _around(symbols, neighbours)
+                size = around.abs() if sizes is None else _around(sizes, neighbours)
                 apart = (around[:, :, 0::2] - around[:, :, 1::2]).abs()
                 mean = mean + self.means[number] @ around.transpose(1, 2).flatten(1, 2)
                 scale = scale + at_least(self.scales[number], 0.0) @ size.transpose(1, 2).flatten(1, 2)
                 scale = scale + at_least(self.differences[number], 0.0) @ apart.transpose(1, 2).flatten(1, 2)
             scale = scale + (at_least(self.scales_across[number], 0.0) * mask) @ (here - mean).abs()
             yield own, mean, at_least(scale, SCALE_LOW).clamp(max=SCALE_HIGH)
+
+
+def _around(values: Tensor, neighbours: Tensor) -> Tensor:
+    """What neighbours have, 0 where there are none: [B, C, NEIGHBOURS, n]."""
+    taken = values.index_select(2, neighbours.clamp(min=0).flatten())
+    return taken.unflatten(2, neighbours.shape) * (neighbours >= 0)

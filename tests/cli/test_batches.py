@@ -410,3 +410,13 @@ def test_a_file_system_says_itself_whether_case_counts(tmp_path: Path) -> None:
     assert inputs._ignores_case(tmp_path / "not" / "there") == (tmp_path / "nAME").exists()
     (tmp_path / "nAME").touch()
     assert inputs._ignores_case(tmp_path) == (tmp_path / "nAME").samefile(tmp_path / "Name")
+
+
+def test_one_name_of_a_large_folder_tells_whether_case_counts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for number in range(50):
+        (tmp_path / f"a{number}").touch()
+    asked: list[Path] = []
+    samefile = Path.samefile
+    monkeypatch.setattr(Path, "samefile", lambda one, other: asked.append(one) or samefile(one, other))
+    inputs._ignores_case(tmp_path / "new")
+    assert len(asked) == 1

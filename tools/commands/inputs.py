@@ -3,7 +3,6 @@
 import os
 import unicodedata
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import suppress
 from functools import lru_cache
 from glob import escape, glob, has_magic
 from pathlib import Path
@@ -159,9 +158,11 @@ def _ignores_case(folder: Path) -> bool:
         names = []
     for known in (*names, folder):
         other = known.with_name(known.name.swapcase()) if known.name else known
-        with suppress(OSError):  # links that lead nowhere, or no such name: case counts
-            if other != known and known.exists():
+        if other != known and os.path.exists(known):  # no link that leads nowhere
+            try:
                 return other.samefile(known)
+            except OSError:  # there is no such name: case counts
+                return False
     return False
 
 
